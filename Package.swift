@@ -1,0 +1,193 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The manifest draws the architecture: `pure` targets are floors 0-2 (no NIO, no Foundation, no clock, no randomness),
+// `shell` targets give a core its sockets, disks and clock. `Tests/TidyTests` checks the import rules.
+
+let warningsAsErrors = Context.environment["VENCEJO_WARNINGS_AS_ERRORS"] != nil
+
+let common: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (warningsAsErrors ? [.treatAllWarnings(as: .error)] : [])
+
+func pure(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(
+        name: name,
+        dependencies: dependencies + [
+            .product(name: "DequeModule", package: "swift-collections"),
+            .product(name: "OrderedCollections", package: "swift-collections"),
+        ],
+        swiftSettings: common
+    )
+}
+
+func shell(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: common)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: common)
+}
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let collections: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
+
+let package = Package(
+    name: "vencejo",
+    products: [
+        .executable(name: "vencejo", targets: ["vencejo"]),
+        .executable(name: "bench", targets: ["bench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        // System libraries and the C that Swift cannot say.
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .target(name: "CPosixShims"),
+
+        // Floor 0.
+        pure("Primitives", ["CPosixShims"]),
+
+        // Floor 1: codecs.
+        pure("WebSocket", ["Primitives"]),
+        pure("ClientProtocol", ["Primitives"]),
+        pure("LogFormat", ["Primitives", "CLZ4"]),
+
+        // Floor 2: protocols and state machines.
+        pure("Raft", ["Primitives"]),
+        pure("Placement", ["Primitives"]),
+        pure("Rooms", ["Primitives"]),
+        pure("PeerProtocol", ["Primitives", "Raft", "Rooms"]),
+        pure("Broker", ["Primitives", "PeerProtocol", "Raft", "Placement", "Rooms"]),
+
+        // Floor 3: I/O shells.
+        shell("SystemOpenSSL", ["COpenSSL"]),
+        shell("LogStorage", ["Primitives", "LogFormat", "CPosixShims"]),
+        shell("EventLoops", ["Primitives", "CPosixShims", nioCore, nioPosix]),
+
+        // Floor 4: services.
+        shell("ClusterConfiguration", ["Primitives", .product(name: "TOMLKit", package: "TOMLKit")]),
+        shell("Cluster", ["Primitives", "PeerProtocol", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging]),
+        shell(
+            "Gateway",
+            [
+                "Primitives", "WebSocket", "ClientProtocol", "Broker", "Rooms", "EventLoops", "SystemOpenSSL", nioCore,
+                nioPosix, logging, collections,
+            ]
+        ),
+        shell(
+            "Admin",
+            [
+                "Primitives", .product(name: "Hummingbird", package: "hummingbird"), logging, nioCore,
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]
+        ),
+        shell(
+            "VencejoClient",
+            ["Primitives", "WebSocket", "ClientProtocol", "Rooms", "SystemOpenSSL", nioCore, nioPosix, collections]
+        ),
+
+        // Floor 5: composition.
+        shell(
+            "Node",
+            [
+                "Primitives", "PeerProtocol", "LogFormat", "Raft", "Placement", "Rooms", "Broker", "LogStorage",
+                "EventLoops", "ClusterConfiguration", "Cluster", "Gateway", "Admin", "SystemOpenSSL", "CPosixShims",
+                nioCore, nioPosix, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]
+        ),
+        .executableTarget(
+            name: "vencejo",
+            dependencies: [
+                "Primitives", "Admin", "ClusterConfiguration", "ClientProtocol", "Node", "Rooms", "VencejoClient",
+                "LogStorage", "CPosixShims", nioCore, nioPosix, logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: common
+        ),
+        .executableTarget(
+            name: "bench",
+            dependencies: [
+                "Primitives", "WebSocket", "CPosixShims", "HistoryChecker", histogram,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "bench",
+            swiftSettings: common
+        ),
+
+        // Proof.
+        pure("HistoryChecker", ["Primitives"]),
+        .target(
+            name: "DiskSimulation",
+            dependencies: ["LogStorage", "Primitives"],
+            path: "Tests/DiskSimulation",
+            swiftSettings: common
+        ),
+        .target(
+            name: "SimulationKit",
+            dependencies: [
+                "Primitives", "LogStorage", "LogFormat", "DiskSimulation", "PeerProtocol", "Placement", "Raft", "Rooms",
+                "Broker", "HistoryChecker", collections,
+            ],
+            path: "Tests/SimulationKit",
+            swiftSettings: common
+        ),
+        .executableTarget(
+            name: "simulate",
+            dependencies: [
+                "SimulationKit", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Tests/Simulate",
+            swiftSettings: common
+        ),
+        tests("PrimitivesTests", ["Primitives"]),
+        tests("WebSocketTests", ["WebSocket", "Primitives"]),
+        tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
+        tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),
+        tests("LogStorageTests", ["LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
+        tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Primitives"]),
+        tests("MeshTests", ["Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore, nioPosix, logging]),
+        tests(
+            "GatewayTests",
+            [
+                "Gateway", "VencejoClient", "Broker", "Rooms", "ClientProtocol", "WebSocket", "EventLoops", "Primitives",
+                nioCore, nioPosix,
+            ]
+        ),
+        tests("AdminTests", ["Admin", logging]),
+        tests("SystemOpenSSLTests", ["SystemOpenSSL"]),
+        tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
+        tests("RoomsTests", ["Rooms", "Primitives"]),
+        tests("PlacementTests", ["Placement", "Primitives"]),
+        tests("BrokerTests", ["Broker", "PeerProtocol", "Rooms", "Raft", "Primitives"]),
+        tests("EventLoopsTests", ["EventLoops", "Primitives", nioCore, nioPosix]),
+        tests("ClusterConfigurationTests", ["ClusterConfiguration", "Primitives"]),
+        tests("HistoryCheckerTests", ["HistoryChecker", "Primitives"]),
+        tests("SimulationTests", ["SimulationKit", "HistoryChecker", "Broker", "Raft", "Primitives"]),
+        tests(
+            "ClusterTests",
+            [
+                "VencejoClient", "HistoryChecker", "ClusterConfiguration", "Admin", "Primitives", "vencejo",
+                nioCore, nioPosix,
+            ]
+        ),
+        tests("TidyTests", []),
+    ]
+)
