@@ -1,0 +1,236 @@
+import LogFormat
+import Primitives
+import Synchronization
+
+/// The writer's thread.
+extension LogWriter {
+    /// What the writer waits for next.
+    private enum Next {
+        case batch([Submission])
+        case stop
+    }
+
+    func write() {
+        var syncBy: Instant?
+        var pauseUntil: Instant?
+        while true {
+            let deadline = [syncBy, pauseUntil].compactMap { $0 }.min()
+            let next = inbox.wait(until: deadline) { inbox -> Next? in
+                if !inbox.submissions.isEmpty { return .batch(LogWriter.takeBatch(&inbox)) }
+                return inbox.isStopping ? .stop : nil
+            }
+            switch next {
+            case .stop:
+                do throws(StorageError) { try store.close() } catch { fail(error) }
+                return
+            case .batch(let batch):
+                holdBack()
+                let left = write(batch, isDirty: syncBy != nil)
+                switch left {
+                case .nothing: syncBy = nil
+                case .dirty: syncBy = syncBy ?? monotonicNow() + LogWriter.everySecond
+                case .unpromised: break
+                }
+                inbox.with { inbox in
+                    inbox.oldestInFlight = nil
+                    return ((), false)
+                }
+                pauseUntil = monotonicNow() + LogWriter.pause
+            case nil:
+                let now = monotonicNow()
+                if let due = syncBy, due <= now {
+                    syncBy = nil
+                    do throws(StorageError) { try timedSync() } catch { fail(error) }
+                }
+                if let due = pauseUntil, due <= now {
+                    pauseUntil = nil
+                    // Nothing depends on it, so a full disk does not matter here.
+                    do throws(StorageError) { try store.noteDurable() } catch { fail(error) }
+                }
+            }
+        }
+    }
+
+    private static func takeBatch(_ inbox: inout Inbox) -> [Submission] {
+        var items = 0
+        var bytes = 0
+        var count = 0
+        for submission in inbox.submissions {
+            if case .items(let list) = submission.work { items += list.count }
+            bytes += submission.bytes
+            if count > 0, items > batchItems || bytes > batchBytes { break }
+            count += 1
+        }
+        inbox.oldestInFlight = inbox.submissions.first?.arrived
+        if count == inbox.submissions.count {
+            let batch = inbox.submissions
+            inbox.submissions = []
+            return batch
+        }
+        let batch = Array(inbox.submissions[..<count])
+        inbox.submissions.removeFirst(count)
+        return batch
+    }
+
+    /// Waits while too many write-ahead files wait for the keeper: what they hold is in memory. When the keeper cannot
+    /// go on (full disk), the writer must: it will find the disk full itself.
+    private func holdBack() {
+        guard store.sealedFiles > store.settings.sealedFileLimit else { return }
+        while store.sealedFiles > store.settings.sealedFileLimit {
+            wakeKeeper()
+            let isStuck = inbox.wait(until: monotonicNow() + .milliseconds(20)) { inbox -> Bool? in
+                inbox.keeperFailure != nil || inbox.keeperWaits ? true : nil
+            }
+            if isStuck == true { return }
+        }
+    }
+
+    private enum Leftover {
+        /// Everything written is synced.
+        case nothing
+        /// Something is to be synced within a second.
+        case dirty
+        /// Only appends that asked for no sync were added.
+        case unpromised
+    }
+
+    private func write(_ batch: [Submission], isDirty: Bool) -> Leftover {
+        let sealed = store.sealedFiles
+        var outcomes = [Result<Void, StorageError>](repeating: .success(()), count: batch.count)
+        var mustSync = false
+        var isDirty = isDirty
+        var staged: [Int] = []
+        func flushStaged() {
+            do throws(StorageError) {
+                try store.writeStaged()
+            } catch {
+                for index in staged { outcomes[index] = .failure(error) }
+                fail(error)
+            }
+            staged.removeAll(keepingCapacity: true)
+        }
+        for (index, submission) in batch.enumerated() {
+            switch submission.work {
+            case .items(let items):
+                do throws(StorageError) {
+                    try store.stage(items)
+                    staged.append(index)
+                    if submission.policy == .always { mustSync = true }
+                    if submission.policy == .everysecond { isDirty = true }
+                } catch {
+                    outcomes[index] = .failure(error)
+                    switch error {
+                    case .notContiguous, .tooLarge: break
+                    default:
+                        // The record under construction is gone, with all that was staged.
+                        for other in staged { outcomes[other] = .failure(error) }
+                        staged.removeAll(keepingCapacity: true)
+                        fail(error)
+                    }
+                }
+            case .change(let run):
+                flushStaged()
+                outcomes[index] = run(store)
+                if case .failure(let error) = outcomes[index] { fail(error) }
+            }
+        }
+        flushStaged()
+        if mustSync {
+            do throws(StorageError) {
+                try timedSync()
+            } catch {
+                for index in batch.indices where batch[index].policy == .always { outcomes[index] = .failure(error) }
+                fail(error)
+            }
+            isDirty = false
+        }
+        for (submission, outcome) in zip(batch, outcomes) { submission.completion(outcome) }
+        if store.sealedFiles != sealed || !mustSync { wakeKeeper() }
+        return mustSync ? .nothing : isDirty ? .dirty : .unpromised
+    }
+
+    private func timedSync() throws(StorageError) {
+        let start = monotonicNow()
+        try store.sync()
+        let took = monotonicNow() - start
+        syncTimes.withLock { times in
+            times.count += 1
+            times.total = Interval(nanoseconds: times.total.nanoseconds &+ took.nanoseconds)
+            times.longest = max(times.longest, took)
+        }
+    }
+
+    private func wakeKeeper() {
+        chores.with { chores in
+            chores.mayFlush = true
+            return ((), true)
+        }
+    }
+}
+
+/// The keeper's thread.
+extension LogWriter {
+    private enum Chore {
+        case requests([@Sendable (any LogBackend) -> Void])
+        case flush
+        case stop
+    }
+
+    func keep() {
+        var retryAt: Instant?
+        while true {
+            let now = monotonicNow()
+            let mayTry = retryAt.map { $0 <= now } ?? true
+            let chore = chores.wait(until: mayTry ? nil : retryAt) { chores -> Chore? in
+                if !chores.requests.isEmpty {
+                    defer { chores.requests = [] }
+                    return .requests(chores.requests)
+                }
+                if chores.isStopping { return .stop }
+                return chores.mayFlush && mayTry ? .flush : nil
+            }
+            switch chore {
+            case .stop: return
+            case .requests(let requests): for run in requests { run(store) }
+            case .flush: retryAt = flush()
+            case nil: retryAt = nil
+            }
+        }
+    }
+
+    /// One step; returns when to try again after a failure.
+    private func flush() -> Instant? {
+        guard store.needsFlush else {
+            chores.with { chores in
+                chores.mayFlush = false
+                return ((), false)
+            }
+            // Something may have come between the question and the answer.
+            if store.needsFlush {
+                chores.with { chores in
+                    chores.mayFlush = true
+                    return ((), false)
+                }
+            }
+            return nil
+        }
+        do throws(StorageError) {
+            let flushed = try store.flushStep()
+            if !flushed.isEmpty { onFlush(flushed) }
+            inbox.with { inbox in
+                inbox.keeperFailure = nil
+                return ((), true)
+            }
+            return nil
+        } catch {
+            fail(error)
+            inbox.with { inbox in
+                inbox.keeperFailure = error
+                return ((), true)
+            }
+            // A damaged segment is passed over from now on; anything else needs time.
+            if case .corrupt = error { return nil }
+            return monotonicNow() + .seconds(1)
+        }
+    }
+}
