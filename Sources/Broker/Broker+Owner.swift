@@ -1,0 +1,356 @@
+import PeerProtocol
+import Primitives
+import Raft
+import Rooms
+
+/// What the leader of a partition does: orders publishes, answers their gateways, fans out, serves history.
+extension Broker {
+    // MARK: Serving
+
+    /// The term's no-op is applied: everything acknowledged before is here. A partition that was never configured, or
+    /// was configured otherwise, is configured first, because rooms take their epochs and retention from it.
+    func beginServing(_ replica: Replica) {
+        guard let partition = replica.group.partition, let state = replica.state else { return }
+        if state.namespaces != settings.namespaces, replica.batch == nil, replica.queued.isEmpty,
+            replica.servingTerm != replica.raft.term
+        {
+            replica.servingTerm = replica.raft.term
+            var batch = CommandBatchWriter(timestamp: wall)
+            batch.configure(settings.namespaces, epochSeed: random.next() | 1)
+            replica.queued.append(batch.bytes)
+            mark(replica)
+        }
+        guard state.epochSeed != 0 else { return }
+        replica.servingTerm = replica.raft.term
+        replica.isServing = true
+        replica.campaignAt = nil
+        let silence = replica.leaderLostAt.map { now - $0 }
+        replica.leaderLostAt = nil
+        replica.lastHousekeeping = now
+        counters.ownershipsWon += 1
+        outbox.events.append(.becameOwner(partition, term: replica.raft.term, silence: silence))
+        let announcement = PeerMessage.owners([.init(partition: partition, term: replica.raft.term)])
+        for peer in peers where peer.isUp { outbox.peers.append((peer.id, announcement)) }
+        noteOwner(partition, node: settings.node, term: replica.raft.term)
+    }
+
+    /// Adds commands to the entry that this tick will propose.
+    func gather(_ replica: Replica, _ add: (inout CommandBatchWriter) -> Void) {
+        if replica.batch == nil { replica.batch = CommandBatchWriter(timestamp: wall) }
+        add(&replica.batch!)
+        if let batch = replica.batch, batch.byteCount >= settings.batchBytes {
+            replica.queued.append(batch.bytes)
+            replica.batch = nil
+        }
+        mark(replica)
+    }
+
+    /// Hands the gathered batches to Raft; what it is too busy to take stays, in order.
+    func propose(_ replica: Replica) {
+        if let batch = replica.batch, !batch.isEmpty {
+            replica.queued.append(batch.bytes)
+            replica.batch = nil
+        }
+        while let data = replica.queued.first {
+            switch replica.raft.propose(data) {
+            case .accepted:
+                counters.entriesProposed += 1
+                replica.queued.removeFirst()
+            case .notLeader, .busy: return
+            }
+        }
+    }
+
+    func housekeep(_ replica: Replica) {
+        if replica.isServing, now - replica.lastHousekeeping >= settings.housekeeping {
+            replica.lastHousekeeping = now
+            gather(replica) { $0.housekeeping() }
+        }
+        if !replica.queued.isEmpty { mark(replica) }
+        for index in replica.reads.indices.reversed() where replica.reads[index].index == nil {
+            // A ReadIndex attempt that got lost with a heartbeat is made again, with a context of its own.
+            replica.reads[index].context = replica.nextReadContext
+            replica.nextReadContext += 1
+            if !replica.raft.readIndex(context: replica.reads[index].context) {
+                refuse(replica.reads[index].request, to: replica.reads[index].node, replica)
+                replica.reads.remove(at: index)
+            }
+            mark(replica)
+        }
+        if replica.isFaulty, let leader = replica.raft.leader, leader != settings.node, replica.incoming == nil {
+            outbox.peers.append((leader, .snapshotRequest(replica.group)))
+        }
+        expireTransfers(replica)
+    }
+
+    // MARK: Publishing
+
+    func receivePublish(_ stream: PublishStream, from node: NodeID) {
+        guard let replica = replica(GroupID(partition: stream.partition)), replica.isServing else {
+            let hint = owners.indices.contains(Int(stream.partition.rawValue))
+                ? owners[Int(stream.partition.rawValue)]?.node : nil
+            send(
+                .publishRefused(
+                    PublishRefusal(
+                        partition: stream.partition,
+                        gateway: stream.gateway,
+                        attempt: stream.attempt,
+                        owner: hint == settings.node ? nil : hint
+                    )
+                ),
+                to: node
+            )
+            return
+        }
+        var row: Replica.InboundStream
+        if let known = replica.streams[stream.gateway] {
+            if stream.attempt < known.attempt { return }
+            row = known
+            if stream.attempt > known.attempt {
+                row = Replica.InboundStream(
+                    node: node,
+                    attempt: stream.attempt,
+                    next: stream.first,
+                    isBroken: false
+                )
+            }
+        } else {
+            row = Replica.InboundStream(node: node, attempt: stream.attempt, next: stream.first, isBroken: false)
+        }
+        // Go-back-N: after a hole nothing of this attempt counts, or publishes would change places.
+        if row.isBroken || stream.first != row.next {
+            row.isBroken = true
+            replica.streams[stream.gateway] = row
+            send(
+                .publishRefused(
+                    PublishRefusal(
+                        partition: stream.partition,
+                        gateway: stream.gateway,
+                        attempt: stream.attempt,
+                        owner: settings.node
+                    )
+                ),
+                to: node
+            )
+            return
+        }
+        row.next += UInt64(stream.commands.count)
+        replica.streams[stream.gateway] = row
+        for (offset, command) in stream.commands.enumerated() {
+            gather(replica) {
+                $0.publish(
+                    gateway: stream.gateway,
+                    sequence: stream.first + UInt64(offset),
+                    acknowledgedBelow: stream.acknowledgedBelow,
+                    command: command
+                )
+            }
+        }
+    }
+
+    /// Answers the gateways and fans out what was just applied, one message per gateway and one per room and node.
+    func publishEffects(_ replica: Replica) {
+        guard let partition = replica.group.partition else { return }
+        var results: [PublishedResults] = []
+        var rooms: [(RoomName, UInt64, [Publication])] = []
+        var roomRow: [RoomName: Int] = [:]
+        for effect in effects {
+            guard case .published(let gateway, let sequence, let room, let outcome, let publication) = effect else {
+                continue
+            }
+            let result = PublishedResults.Result(sequence: sequence, outcome: outcome)
+            if let row = results.firstIndex(where: { $0.gateway == gateway }) {
+                results[row].results.append(result)
+            } else {
+                results.append(PublishedResults(partition: partition, gateway: gateway, results: [result]))
+            }
+            guard let publication else {
+                if case .duplicate = outcome { counters.duplicates += 1 }
+                continue
+            }
+            counters.publishesAccepted += 1
+            guard case .appended(let position) = outcome else { continue }
+            if let last = rooms.indices.last, rooms[last].0 == room {
+                rooms[last].2.append(publication)
+            } else if let row = roomRow[room] {
+                rooms[row].2.append(publication)
+            } else if replica.interest[room] != nil {
+                roomRow[room] = rooms.count
+                rooms.append((room, position.epoch, [publication]))
+            }
+        }
+        for result in results {
+            if let stream = replica.streams[result.gateway] { send(.published(result), to: stream.node) }
+        }
+        for (room, epoch, publications) in rooms {
+            for node in replica.interest[room] ?? [] {
+                counters.fannedOut += UInt64(publications.count)
+                send(.publications(partition, room, epoch: epoch, publications), to: node)
+            }
+        }
+    }
+
+    /// A best-effort message: put in order by being here, pushed to whoever is interested, and forgotten.
+    func receiveAnnounce(_ partition: PartitionID, _ room: RoomName, _ body: ArraySlice<UInt8>, from node: NodeID) {
+        guard let replica = replica(GroupID(partition: partition)), replica.isServing else { return }
+        counters.bestEffortPublishes += 1
+        let publication = Publication(offset: 0, timestamp: wall, body: body)
+        for node in replica.interest[room] ?? [] {
+            counters.fannedOut += 1
+            send(.publications(partition, room, epoch: 0, [publication]), to: node)
+        }
+    }
+
+    func removeInterest(_ node: NodeID, _ room: RoomName, _ replica: Replica) {
+        guard var nodes = replica.interest[room] else { return }
+        nodes.removeAll { $0 == node }
+        replica.interest[room] = nodes.isEmpty ? nil : nodes
+    }
+
+    // MARK: Fetches
+
+    private func refuse(_ request: FetchRequest, to node: NodeID, _ replica: Replica?) {
+        let hint = owners[Int(request.partition.rawValue)]?.node
+        send(
+            .fetched(
+                FetchReply(
+                    partition: request.partition,
+                    token: request.token,
+                    room: request.room,
+                    status: .notOwner(hint == settings.node ? nil : hint)
+                )
+            ),
+            to: node
+        )
+    }
+
+    func receiveFetch(_ request: FetchRequest, from node: NodeID) {
+        guard Int(request.partition.rawValue) < settings.partitions else { return }
+        guard let replica = replica(GroupID(partition: request.partition)), replica.isServing else {
+            refuse(request, to: node, nil)
+            return
+        }
+        counters.fetches += 1
+        if request.linearizable, settings.planted != .serveBeforeNoop {
+            guard replica.reads.count < settings.pendingFetches else {
+                var reply = FetchReply(
+                    partition: request.partition,
+                    token: request.token,
+                    room: request.room,
+                    status: .busy
+                )
+                reply.head = RoomHead(epoch: 0, first: 1, next: 1)
+                send(.fetched(reply), to: node)
+                return
+            }
+            let context = replica.nextReadContext
+            replica.nextReadContext += 1
+            guard replica.raft.readIndex(context: context) else {
+                refuse(request, to: node, replica)
+                return
+            }
+            replica.reads.append(Replica.PendingRead(context: context, index: nil, node: node, request: request))
+            mark(replica)
+        } else {
+            answer(request, to: node, replica)
+        }
+    }
+
+    /// Linearizable fetches whose read index is applied.
+    func serveReads(_ replica: Replica) {
+        var index = 0
+        while index < replica.reads.count {
+            let read = replica.reads[index]
+            if let at = read.index, at <= replica.raft.appliedIndex {
+                replica.reads.remove(at: index)
+                if replica.isServing {
+                    answer(read.request, to: read.node, replica)
+                } else {
+                    refuse(read.request, to: read.node, replica)
+                }
+            } else {
+                index += 1
+            }
+        }
+    }
+
+    private func answer(_ request: FetchRequest, to node: NodeID, _ replica: Replica) {
+        guard let state = replica.state else { return }
+        let head = state.head(of: request.room)
+        var reply = FetchReply(
+            partition: request.partition,
+            token: request.token,
+            room: request.room,
+            status: .ok,
+            head: head
+        )
+        if !request.consumer.isEmpty { reply.cursor = state.cursor(request.consumer, in: request.room) }
+        if request.register {
+            let nodes = replica.interest[request.room] ?? []
+            if !nodes.contains(node) { replica.interest[request.room.compacted()] = nodes + [node] }
+        }
+        guard request.from > 0, request.from < head.next, request.limit > 0,
+            request.epoch == 0 || request.epoch == head.epoch
+        else {
+            send(.fetched(reply), to: node)
+            return
+        }
+        let limit = min(Int(request.limit), settings.historyLimit)
+        switch state.read(request.room, from: request.from, limit: limit, maxBytes: settings.fetchBytes) {
+        case .publications(let publications):
+            reply.publications = publications
+            send(.fetched(reply), to: node)
+        case .log(let scan):
+            readScan(replica, scan, upTo: state.applied, node: node, request, reply)
+        }
+    }
+
+    private func readScan(
+        _ replica: Replica,
+        _ scan: LogScan,
+        upTo: LogIndex,
+        node: NodeID,
+        _ request: FetchRequest,
+        _ reply: FetchReply
+    ) {
+        let token = nextStorageToken
+        nextStorageToken += 1
+        storageReads[token] = .scan(replica, scan, upTo: upTo, node: node, request, reply)
+        outbox.storage.append(
+            .read(token: token, group: replica.group, from: scan.index, upTo: upTo, maxBytes: 512 << 10)
+        )
+    }
+
+    func continueScan(
+        _ replica: Replica,
+        _ scan: LogScan,
+        upTo: LogIndex,
+        node: NodeID,
+        _ request: FetchRequest,
+        _ reply: FetchReply,
+        _ entries: [Entry]?
+    ) {
+        var scan = scan
+        var reply = reply
+        guard replica.isServing, let entries else {
+            reply.status = .busy
+            send(.fetched(reply), to: node)
+            return
+        }
+        do throws(DecodeError) {
+            for entry in entries where !scan.isComplete && entry.index == scan.index { try scan.consume(entry) }
+        } catch {
+            outbox.events.append(.fatal(replica.group, index: scan.index, reason: "log read: \(error)"))
+            return
+        }
+        if !scan.isComplete, !entries.isEmpty, scan.index <= upTo {
+            readScan(replica, scan, upTo: upTo, node: node, request, reply)
+            return
+        }
+        // The floor may have moved while the disk was read: the head says where retention is now.
+        if let state = replica.state { reply.head = state.head(of: request.room) }
+        reply.publications = scan.publications.filter { $0.offset >= reply.head.first }
+        if reply.publications.isEmpty, entries.isEmpty { reply.status = .busy }
+        send(.fetched(reply), to: node)
+    }
+}

@@ -1,0 +1,347 @@
+import DequeModule
+import PeerProtocol
+import Placement
+import Primitives
+import Raft
+import Rooms
+
+/// Driving the Raft groups: what a `Ready` asks for is handed to the outbox, what was committed is applied.
+extension Broker {
+    /// Makes the group's replica, from disk or new.
+    func makeReplica(
+        _ group: GroupID,
+        membership: Membership?,
+        restored: RestoredReplica?
+    ) throws(DecodeError) {
+        let restored = restored ?? RestoredReplica()
+        let base: Membership
+        if let snapshot = restored.snapshot {
+            base = snapshot.membership
+        } else if let membership {
+            base = membership
+        } else if group == .control {
+            base = controlMembership
+        } else {
+            // Known only once the control group's table is applied; made then.
+            orphans.append((group, restored))
+            return
+        }
+        var state: PartitionState?
+        if let partition = group.partition {
+            if restored.snapshot != nil {
+                state = try PartitionState(
+                    partition: partition,
+                    snapshot: restored.snapshotState,
+                    tailBytesMax: settings.tailBytesPerPartition
+                )
+                if settings.planted == .forgetProducers { state?.forgetProducers() }
+            } else {
+                state = PartitionState(partition: partition, tailBytesMax: settings.tailBytesPerPartition)
+            }
+        } else if restored.snapshot != nil {
+            control = try ControlState(snapshot: restored.snapshotState)
+            if let table = control.placement { adopt(table) }
+        }
+        let raft = RaftNode(
+            id: settings.node,
+            group: group,
+            membership: base,
+            restored: restored,
+            settings: group == .control ? settings.controlRaft : settings.dataRaft,
+            seed: random.next()
+        )
+        let replica = Replica(
+            group: group,
+            raft: raft,
+            state: state,
+            snapshotIndex: restored.snapshot?.index ?? 0,
+            isFaulty: restored.isFaulty
+        )
+        replica.leaderLostAt = now
+        replica.lastHousekeeping = now
+        replicas[Int(group.rawValue)] = replica
+        if restored.isFaulty { outbox.events.append(.replicaFaulty(group)) }
+        mark(replica)
+    }
+
+    func pump(_ replica: Replica) {
+        if replica.raft.role == .leader { propose(replica) }
+        while replica.raft.hasReady {
+            replica.raft.takeReady(into: &replica.ready)
+            process(replica)
+        }
+        if replica.group != .control { considerSnapshot(replica) }
+    }
+
+    private func process(_ replica: Replica) {
+        if let soft = replica.ready.softState { roleChanged(replica, soft) }
+        for message in replica.ready.messages { outbox.peers.append((message.to, .raft(replica.group, message))) }
+
+        if replica.ready.mustSync {
+            replica.pendingAppends += 1
+            items.append(
+                StorageRequest.Item(
+                    group: replica.group,
+                    hardState: replica.ready.hardState,
+                    entries: replica.ready.entries
+                )
+            )
+            for entry in replica.ready.entries { replica.bytesSinceSnapshot += entry.data.count }
+            parts.append(
+                PendingAppend.Part(
+                    replica: replica,
+                    term: replica.raft.term,
+                    index: replica.raft.lastIndex,
+                    messages: replica.ready.messagesAfterAppend
+                )
+            )
+        } else if !replica.ready.messagesAfterAppend.isEmpty {
+            deliver(replica.ready.messagesAfterAppend, replica)
+        }
+
+        if let descriptor = replica.ready.snapshot {
+            replaceState(replica, descriptor)
+            replica.raft.onApplied(descriptor.index)
+        }
+        if !replica.ready.committed.isEmpty { apply(replica) }
+        for state in replica.ready.readStates {
+            for index in replica.reads.indices where replica.reads[index].context == state.context {
+                replica.reads[index].index = state.index
+            }
+        }
+        if !replica.reads.isEmpty { serveReads(replica) }
+        for read in replica.ready.logReads { readLog(replica, read) }
+        for node in replica.ready.snapshotNeeded { beginTransfer(replica, to: node) }
+    }
+
+    /// Messages of a group; those to itself (a candidate's own vote) are stepped at once.
+    private func deliver(_ messages: [RaftMessage], _ replica: Replica) {
+        for message in messages {
+            if message.to == settings.node {
+                replica.raft.step(message)
+                mark(replica)
+            } else {
+                outbox.peers.append((message.to, .raft(replica.group, message)))
+            }
+        }
+    }
+
+    /// Everything appended up to `ticket` is on disk.
+    package func onDurable(ticket: UInt64) {
+        while let first = pendingAppends.first, first.ticket <= ticket {
+            pendingAppends.removeFirst()
+            for part in first.parts {
+                part.replica.pendingAppends -= 1
+                part.replica.raft.onAppended(term: part.term, index: part.index)
+                deliver(part.messages, part.replica)
+                if part.replica.incoming != nil { installWhenQuiet(part.replica) }
+                mark(part.replica)
+            }
+        }
+    }
+
+    /// The disk refuses or stalls (full, slow): this node gives up what it leads and does not campaign until the disk
+    /// is well again. Nothing is acknowledged meanwhile, because nothing becomes durable here.
+    package func onDiskHealth(_ healthy: Bool) {
+        guard healthy != isDiskHealthy else { return }
+        isDiskHealthy = healthy
+        if !healthy { handOver() }
+    }
+
+    /// The node is about to stop: it hands over what it leads and does not campaign any more.
+    package func resign() {
+        hasResigned = true
+        handOver()
+    }
+
+    private func handOver() {
+        for case let replica? in replicas where replica.raft.role == .leader {
+            if let target = bestFollower(replica) { replica.raft.transferLeadership(to: target) }
+            mark(replica)
+        }
+    }
+
+    private func bestFollower(_ replica: Replica) -> NodeID? {
+        replica.raft.status().peers.filter { isReachable($0.id) && replica.raft.membership.isVoter($0.id) }
+            .max { $0.match < $1.match }?.id
+    }
+
+    private func roleChanged(_ replica: Replica, _ soft: SoftState) {
+        if replica.group == .control {
+            outbox.events.append(.controlLeader(soft.leader, term: soft.term))
+            if soft.role == .leader { leadControl(replica) }
+        }
+        if soft.leader == nil, replica.leaderLostAt == nil { replica.leaderLostAt = now }
+        if let leader = soft.leader, leader != settings.node, replica.raft.role != .leader {
+            replica.leaderLostAt = nil
+        }
+        guard let partition = replica.group.partition else { return }
+        if soft.role == .leader, settings.planted == .serveBeforeNoop { beginServing(replica) }
+        if soft.role != .leader || soft.term != replica.servingTerm, replica.isServing {
+            let term = replica.servingTerm
+            replica.stopServing()
+            outbox.events.append(.lostOwnership(partition, term: term, newOwner: soft.leader))
+            if owners[Int(partition.rawValue)]?.node == settings.node {
+                owners[Int(partition.rawValue)] = nil
+                if let relay = relays[Int(partition.rawValue)] { ownerUnreachable(relay) }
+            }
+        }
+    }
+
+    // MARK: Apply
+
+    private func apply(_ replica: Replica) {
+        effects.removeAll(keepingCapacity: true)
+        var sawOwnTerm = false
+        for entry in replica.ready.committed {
+            if entry.term == replica.raft.term { sawOwnTerm = true }
+            switch entry.kind {
+            case .noop: replica.state?.skip(to: entry.index)
+            case .membership:
+                replica.state?.skip(to: entry.index)
+                do {
+                    _ = try replica.raft.applyMembership(entry.data)
+                } catch {
+                    fatal(replica, entry.index, "membership change: \(error)")
+                    return
+                }
+            case .command:
+                do throws(DecodeError) {
+                    if replica.group == .control {
+                        try applyControl(entry)
+                    } else {
+                        try replica.state?.apply(index: entry.index, data: entry.data, into: &effects)
+                    }
+                } catch {
+                    fatal(replica, entry.index, "command: \(error)")
+                    return
+                }
+            }
+        }
+        guard let last = replica.ready.committed.last else { return }
+        replica.raft.onApplied(last.index)
+        if replica.group == .control {
+            replica.lastSnapshotIndex = max(replica.lastSnapshotIndex, 0)
+        } else {
+            if sawOwnTerm, replica.raft.role == .leader, !replica.isServing { beginServing(replica) }
+            if replica.isServing { publishEffects(replica) }
+        }
+    }
+
+    private func fatal(_ replica: Replica, _ index: LogIndex, _ reason: String) {
+        outbox.events.append(.fatal(replica.group, index: index, reason: reason))
+    }
+
+    func replaceState(_ replica: Replica, _ descriptor: SnapshotDescriptor) {
+        guard let bytes = replica.installed else {
+            fatal(replica, descriptor.index, "a snapshot was accepted that was never installed")
+            return
+        }
+        replica.installed = nil
+        do throws(DecodeError) {
+            if let partition = replica.group.partition {
+                replica.state = try PartitionState(
+                    partition: partition,
+                    snapshot: bytes,
+                    tailBytesMax: settings.tailBytesPerPartition
+                )
+                if settings.planted == .forgetProducers { replica.state?.forgetProducers() }
+            } else {
+                control = try ControlState(snapshot: bytes)
+                if let table = control.placement { adopt(table) }
+            }
+        } catch {
+            fatal(replica, descriptor.index, "snapshot: \(error)")
+            return
+        }
+        replica.lastSnapshotIndex = descriptor.index
+        replica.bytesSinceSnapshot = 0
+        replica.isFaulty = false
+        counters.snapshotsInstalled += 1
+        outbox.events.append(.snapshotInstalled(replica.group, index: descriptor.index))
+    }
+
+    // MARK: Log reads
+
+    private func readLog(_ replica: Replica, _ read: LogRead) {
+        let token = nextStorageToken
+        nextStorageToken += 1
+        storageReads[token] = read.peer == settings.node ? .apply(replica, read) : .follower(replica, read)
+        outbox.storage.append(
+            .read(
+                token: token,
+                group: replica.group,
+                from: read.from,
+                upTo: replica.raft.lastIndex,
+                maxBytes: read.maxBytes
+            )
+        )
+    }
+
+    /// The answer to `.read`; empty when the log no longer reaches back so far, nil when the disk failed the read.
+    package func onEntriesRead(token: UInt64, _ entries: [Entry]?) {
+        guard let purpose = storageReads.removeValue(forKey: token) else { return }
+        switch purpose {
+        case .follower(let replica, let read), .apply(let replica, let read):
+            replica.raft.onEntriesRead(read, entries: entries ?? [])
+            mark(replica)
+        case .scan(let replica, let scan, let upTo, let node, let request, let reply):
+            continueScan(replica, scan, upTo: upTo, node: node, request, reply, entries)
+        case .transfer(let replica, let node, let from):
+            continueTransfer(replica, to: node, from: from, entries)
+        }
+    }
+
+    /// Entries up to `upTo` are in segments: they may leave memory.
+    package func onFlushed(group: GroupID, upTo: LogIndex) {
+        guard let replica = replica(group) else { return }
+        replica.raft.evictEntries(upTo: min(upTo, replica.raft.appliedIndex))
+    }
+
+    // MARK: Snapshots and retention
+
+    private func considerSnapshot(_ replica: Replica) {
+        guard let state = replica.state, !replica.isSavingSnapshot else { return }
+        let behind = state.applied - min(state.applied, replica.lastSnapshotIndex)
+        guard
+            behind >= settings.snapshotEntries
+                || (replica.bytesSinceSnapshot >= settings.snapshotBytes && behind > 0)
+        else { return }
+        saveSnapshot(replica)
+    }
+
+    /// Saves the state machine as it is now; retention follows when it is on disk.
+    func saveSnapshot(_ replica: Replica) {
+        guard let state = replica.state, let term = replica.raft.term(at: state.applied), state.applied > 0 else {
+            return
+        }
+        replica.isSavingSnapshot = true
+        replica.bytesSinceSnapshot = 0
+        outbox.storage.append(
+            .saveSnapshot(
+                group: replica.group,
+                descriptor: SnapshotDescriptor(
+                    index: state.applied,
+                    term: term,
+                    membership: replica.raft.membership
+                ),
+                state: state.encodeSnapshot()
+            )
+        )
+    }
+
+    package func onSnapshotSaved(group: GroupID, index: LogIndex, succeeded: Bool) {
+        guard let replica = replica(group) else { return }
+        replica.isSavingSnapshot = false
+        guard succeeded, let state = replica.state, index > replica.lastSnapshotIndex else { return }
+        replica.lastSnapshotIndex = index
+        // What a retained message, the snapshot's tail or a transfer under way still needs stays.
+        var below = min(state.logFloor, index + 1)
+        for (_, transfer) in replica.transfers.sorted(by: { $0.key < $1.key }) {
+            below = min(below, transfer.firstEntry)
+        }
+        guard below > replica.raft.firstIndex else { return }
+        replica.raft.compactLog(upTo: below - 1)
+        outbox.storage.append(.dropLog(group: group, below: below))
+    }
+}

@@ -1,0 +1,92 @@
+import Placement
+import Primitives
+import Raft
+import Rooms
+
+/// What a broker knows about itself and the cluster, for status pages and metrics.
+package struct BrokerStatus: Sendable {
+    package struct Partition: Sendable {
+        package var id: PartitionID
+        /// Who serves it, as far as is known here.
+        package var owner: NodeID?
+        package var term: Term
+        package var replicas: [NodeID]
+        package var isLocal: Bool
+        package var role: Role?
+        package var commit: LogIndex
+        package var applied: LogIndex
+        package var lastIndex: LogIndex
+        package var firstIndex: LogIndex
+        package var rooms: Int
+        package var isDegraded: Bool
+        package var isFaulty: Bool
+    }
+
+    package struct Peer: Sendable {
+        package var id: NodeID
+        package var isUp: Bool
+        package var isSuspected: Bool
+    }
+
+    package var node: NodeID
+    package var partitions: [Partition]
+    package var peers: [Peer]
+    package var controlLeader: NodeID?
+    package var placementEpoch: UInt64
+    package var sessions: Int
+    package var counters: BrokerCounters
+    package var isDiskHealthy: Bool
+}
+
+extension Broker {
+    package func status() -> BrokerStatus {
+        var partitions: [BrokerStatus.Partition] = []
+        for row in 0..<settings.partitions {
+            guard let relay = relays[row] else { continue }
+            let replica = replicas[row + 1]
+            partitions.append(
+                BrokerStatus.Partition(
+                    id: PartitionID(UInt32(row)),
+                    owner: relay.owner,
+                    term: relay.ownerTerm,
+                    replicas: placement?.replicas[row] ?? [],
+                    isLocal: replica != nil,
+                    role: replica?.raft.role,
+                    commit: replica?.raft.commitIndex ?? 0,
+                    applied: replica?.raft.appliedIndex ?? 0,
+                    lastIndex: replica?.raft.lastIndex ?? 0,
+                    firstIndex: replica?.raft.firstIndex ?? 0,
+                    rooms: replica?.state?.roomCount ?? 0,
+                    isDegraded: relay.isDegraded,
+                    isFaulty: replica?.isFaulty ?? false
+                )
+            )
+        }
+        return BrokerStatus(
+            node: settings.node,
+            partitions: partitions,
+            peers: peers.map { BrokerStatus.Peer(id: $0.id, isUp: $0.isUp, isSuspected: $0.isSuspected) },
+            controlLeader: replicas[0]?.raft.leader,
+            placementEpoch: placement?.epoch ?? 0,
+            sessions: hub.openSessions,
+            counters: counters,
+            isDiskHealthy: isDiskHealthy
+        )
+    }
+
+    /// Every partition of this shard has an owner that can be reached.
+    package var isReady: Bool {
+        placement != nil && relays.allSatisfy { $0 == nil || $0?.owner != nil }
+    }
+
+    /// The state machine of a partition held here, for proofs that compare replicas.
+    package func partitionState(_ partition: PartitionID) -> PartitionState? {
+        replica(GroupID(partition: partition))?.state
+    }
+
+    package func raftNode(_ group: GroupID) -> RaftNode? { replica(group)?.raft }
+
+    package func isServing(_ partition: PartitionID) -> Bool {
+        replica(GroupID(partition: partition))?.isServing ?? false
+    }
+}

@@ -1,0 +1,434 @@
+import DequeModule
+import PeerProtocol
+import Placement
+import Primitives
+import Raft
+import Rooms
+
+/// One shard of a node, without I/O: the Raft groups of its partitions, the rooms that it owns, the relays that bring
+/// other owners' rooms here, and the hub of its client sessions.
+///
+/// Inputs are methods; they only note what happened. `settle()` then does the work of the tick once for everything that
+/// arrived in it: publishes are gathered into one log entry per partition, messages into one frame per node. What must
+/// be done outside is in `outbox`. Time and randomness are inputs, so a simulator can run a whole cluster of brokers on
+/// one thread.
+///
+/// A publish walks: hub -> relay (this node's end of the partition's stream) -> owner -> log -> quorum -> apply ->
+/// fan-out to interested nodes' relays -> hubs -> sessions. The same code runs when all of them are in one place.
+///
+/// Confined to one thread.
+package final class Broker {
+    package var outbox = Outbox()
+    package let settings: BrokerSettings
+    package var counters = BrokerCounters()
+
+    var now: Instant
+    var wall: Timestamp
+    var random: Xoshiro256
+
+    /// By group number: control, then the partitions of this shard that have a replica here.
+    var replicas: [Replica?]
+    var dirtyReplicas: [Replica] = []
+    /// By partition; only those of this shard.
+    var relays: [Relay?]
+    var dirtyRelays: [Relay] = []
+    var hub: Hub
+    package internal(set) var control = ControlState()
+    /// Replicas found on disk before the placement that names their members is known.
+    var orphans: [(GroupID, RestoredReplica)] = []
+    package internal(set) var placement: PlacementTable?
+
+    var peers: [Peer] = []
+    /// By partition: who serves it, as far as is known here.
+    var owners: [Owner?]
+
+    /// Messages of this shard to itself, in order.
+    var loopback: Deque<ShardMessage> = []
+
+    var nextTicket: UInt64 = 1
+    var pendingAppends: Deque<PendingAppend> = []
+    var items: [StorageRequest.Item] = []
+    var parts: [PendingAppend.Part] = []
+    var storageReads: [UInt64: StorageRead] = [:]
+    var nextStorageToken: UInt64 = 1
+    var isDiskHealthy = true
+    /// The node is about to stop.
+    var hasResigned = false
+    var mayLead: Bool { isDiskHealthy && !hasResigned }
+
+    var nextRaftTick: Instant
+    var nextKeepalive: Instant
+    var nextOwners: Instant
+    var nextRebalance: Instant
+    var effects: [PartitionState.Effect] = []
+    var isSettling = false
+
+    struct Peer {
+        var id: NodeID
+        var isUp = false
+        var isSuspected = false
+        var lastHeard = Instant.zero
+    }
+
+    struct Owner: Equatable {
+        var node: NodeID
+        var term: Term
+    }
+
+    struct PendingAppend {
+        struct Part {
+            var replica: Replica
+            var term: Term
+            var index: LogIndex
+            var messages: [RaftMessage]
+        }
+        var ticket: UInt64
+        var parts: [Part]
+    }
+
+    /// Why entries are being read from storage.
+    enum StorageRead {
+        case follower(Replica, LogRead)
+        case scan(Replica, LogScan, upTo: LogIndex, node: NodeID, FetchRequest, FetchReply)
+        case transfer(Replica, NodeID, from: LogIndex)
+        case apply(Replica, LogRead)
+    }
+
+    package init(
+        settings: BrokerSettings,
+        restored: [(GroupID, RestoredReplica)],
+        now: Instant,
+        wall: Timestamp
+    ) throws(DecodeError) {
+        self.settings = settings
+        self.now = now
+        self.wall = wall
+        random = Xoshiro256(seed: settings.seed)
+        replicas = Array(repeating: nil, count: settings.partitions + 1)
+        owners = Array(repeating: nil, count: settings.partitions)
+        relays = Array(repeating: nil, count: settings.partitions)
+        hub = Hub(shard: settings.shard)
+        nextRaftTick = now + settings.raftTick
+        nextKeepalive = now
+        nextOwners = now
+        nextRebalance = now + settings.rebalanceInterval
+        peers = settings.nodes.filter { $0.id != settings.node }.map { Peer(id: $0.id) }
+        for partition in 0..<settings.partitions where partition % settings.shards == settings.shard {
+            relays[partition] = Relay(
+                partition: PartitionID(UInt32(partition)),
+                gateway: GatewayID(rawValue: random.next()),
+                now: now
+            )
+        }
+        for (group, replica) in restored.sorted(by: { $0.0 < $1.0 }) where isLocal(group) {
+            try makeReplica(group, membership: nil, restored: replica)
+        }
+        if settings.shard == 0, replicas[0] == nil {
+            try makeReplica(.control, membership: controlMembership, restored: nil)
+        }
+    }
+
+    /// The control group's members at the cluster's formation: everyone follows it, up to five vote.
+    var controlMembership: Membership {
+        Membership(
+            voters: settings.controlVoters,
+            learners: settings.nodes.map(\.id).filter { !settings.controlVoters.contains($0) }
+        )
+    }
+
+    func isLocal(_ group: GroupID) -> Bool {
+        guard let partition = group.partition else { return settings.shard == 0 }
+        return Int(partition.rawValue) < settings.partitions
+            && Int(partition.rawValue) % settings.shards == settings.shard
+    }
+
+    func shard(of partition: PartitionID) -> Int { Int(partition.rawValue) % settings.shards }
+
+    /// The partition of a room: its slot's contiguous range.
+    package func partition(of room: RoomName) -> PartitionID {
+        PartitionID(room.slot * UInt32(settings.partitions) / HashSlot.count)
+    }
+
+    // MARK: Time
+
+    /// Moves the clock. Call it every 10 ms or so, and before each batch of inputs.
+    package func advance(now: Instant, wall: Timestamp) {
+        let slept = now - self.now
+        if slept > settings.keepalive {
+            // It was this process that stood still: that nobody was heard meanwhile says nothing about the others.
+            for index in peers.indices { peers[index].lastHeard = peers[index].lastHeard + slept }
+        }
+        self.now = max(self.now, now)
+        self.wall = wall
+    }
+
+    /// Does what is due by `now`. Call it every 10 ms or so.
+    package func tick() {
+        while nextRaftTick <= now {
+            nextRaftTick = nextRaftTick + settings.raftTick
+            if now - nextRaftTick > settings.raftTick * 4 { nextRaftTick = now }
+            for case let replica? in replicas {
+                replica.raft.tick()
+                mark(replica)
+            }
+        }
+        checkLiveness()
+        for case let replica? in replicas {
+            if let due = replica.campaignAt, due <= now {
+                replica.campaignAt = nil
+                if replica.raft.leader == nil, mayLead {
+                    replica.raft.campaign()
+                    mark(replica)
+                }
+            }
+            housekeep(replica)
+        }
+        if nextKeepalive <= now {
+            nextKeepalive = now + settings.keepalive
+            for peer in peers where peer.isUp { outbox.peers.append((peer.id, .keepalive)) }
+        }
+        if nextOwners <= now {
+            nextOwners = now + settings.ownersInterval
+            let list = ownedPartitions()
+            if !list.isEmpty {
+                for peer in peers where peer.isUp { outbox.peers.append((peer.id, .owners(list))) }
+            }
+        }
+        if nextRebalance <= now {
+            nextRebalance = now + settings.rebalanceInterval
+            returnLeaderships()
+        }
+        for case let relay? in relays { tickRelay(relay) }
+        tickHub()
+    }
+
+    // MARK: Peers
+
+    package func onPeerUp(_ node: NodeID) {
+        guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
+        peers[index].isUp = true
+        peers[index].lastHeard = now
+        if peers[index].isSuspected {
+            peers[index].isSuspected = false
+            outbox.events.append(.peerRecovered(node))
+        }
+        let list = ownedPartitions()
+        if !list.isEmpty { outbox.peers.append((node, .owners(list))) }
+        // Groups without a leader: the preferred owner goes first, the others give it a head start.
+        for case let replica? in replicas where replica.raft.leader == nil && replica.campaignAt == nil {
+            scheduleCampaign(replica, without: nil, spacing: settings.rankDelay * 3)
+        }
+    }
+
+    package func onPeerDown(_ node: NodeID) {
+        guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
+        peers[index].isUp = false
+        suspect(index, silent: .zero)
+        for case let replica? in replicas {
+            replica.streams = replica.streams.filter { $0.value.node != node }
+            replica.transfers[node] = nil
+            if replica.incoming?.from == node, replica.incoming?.isInstalling == false { replica.incoming = nil }
+            if replica.isServing { forgetInterest(of: node, in: replica) }
+        }
+        for case let relay? in relays where relay.owner == node { ownerUnreachable(relay) }
+    }
+
+    private func forgetInterest(of node: NodeID, in replica: Replica) {
+        replica.interest = replica.interest.compactMapValues { nodes in
+            let kept = nodes.filter { $0 != node }
+            return kept.isEmpty ? nil : kept
+        }
+    }
+
+    private func checkLiveness() {
+        for index in peers.indices where peers[index].isUp && !peers[index].isSuspected {
+            let silent = now - peers[index].lastHeard
+            if silent > settings.suspectAfter { suspect(index, silent: silent) }
+        }
+    }
+
+    /// A hint, not a verdict: the groups that the peer led may elect another leader now, in rank order. Votes stay the
+    /// only thing that makes one.
+    private func suspect(_ index: Int, silent: Interval) {
+        let node = peers[index].id
+        if !peers[index].isSuspected {
+            peers[index].isSuspected = true
+            outbox.events.append(.peerSuspected(node, silent: silent))
+        }
+        for case let replica? in replicas where replica.raft.leader == node {
+            replica.raft.forgetLeader()
+            if replica.leaderLostAt == nil { replica.leaderLostAt = peers[index].lastHeard }
+            scheduleCampaign(replica, without: node, spacing: settings.rankDelay)
+            mark(replica)
+        }
+    }
+
+    /// Rank = this node's place among the group's live voters in the placement's order, preferred owner first.
+    private func scheduleCampaign(_ replica: Replica, without dead: NodeID?, spacing: Interval) {
+        guard replica.raft.membership.isVoter(settings.node), !replica.isFaulty, mayLead else { return }
+        var order = replica.raft.membership.voters
+        if let partition = replica.group.partition, let table = placement {
+            order = table.replicas[Int(partition.rawValue)]
+        }
+        var rank: UInt64 = 0
+        for node in order {
+            if node == settings.node { break }
+            if node != dead, peers.contains(where: { $0.id == node && $0.isUp && !$0.isSuspected }) { rank += 1 }
+        }
+        replica.campaignAt = now + spacing * rank
+    }
+
+    func isReachable(_ node: NodeID) -> Bool {
+        node == settings.node || peers.contains { $0.id == node && $0.isUp }
+    }
+
+    package func onPeerMessage(from node: NodeID, _ message: PeerMessage) {
+        guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
+        peers[index].lastHeard = now
+        if peers[index].isSuspected {
+            peers[index].isSuspected = false
+            outbox.events.append(.peerRecovered(node))
+        }
+        receive(message, from: node)
+    }
+
+    /// Any sign of life that carries no message for this shard (a frame for another one).
+    package func onPeerHeard(_ node: NodeID) {
+        guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
+        peers[index].lastHeard = now
+    }
+
+    /// To a node, or to ourselves without the detour.
+    func send(_ message: PeerMessage, to node: NodeID) {
+        if node == settings.node {
+            receive(message, from: node)
+        } else {
+            outbox.peers.append((node, message))
+        }
+    }
+
+    private func receive(_ message: PeerMessage, from node: NodeID) {
+        switch message {
+        case .raft(let group, let raftMessage):
+            guard let replica = replica(group), replica.incoming?.isInstalling != true else { return }
+            let before = replica.raft.leader
+            replica.raft.step(raftMessage)
+            if before == nil, replica.raft.leader != nil { replica.campaignAt = nil }
+            mark(replica)
+        case .publish(let stream): receivePublish(stream, from: node)
+        case .published(let results): receiveResults(results)
+        case .publishRefused(let refusal): receiveRefusal(refusal, from: node)
+        case .announce(let partition, let room, let body): receiveAnnounce(partition, room, body, from: node)
+        case .fetch(let request): receiveFetch(request, from: node)
+        case .fetched(let reply): receiveFetched(reply, from: node)
+        case .uninterested(let partition, let room):
+            guard let replica = replica(GroupID(partition: partition)), replica.isServing else { return }
+            removeInterest(node, room, replica)
+        case .publications(let partition, let room, let epoch, let publications):
+            receivePublications(partition, room, epoch, publications, from: node)
+        case .acknowledge(let partition, let updates):
+            guard let replica = replica(GroupID(partition: partition)), replica.isServing else { return }
+            gather(replica) { $0.cursors(updates) }
+        case .owners(let list):
+            for row in list { noteOwner(row.partition, node: node, term: row.term) }
+        case .keepalive: break
+        case .snapshotChunk(let chunk): receiveChunk(chunk, from: node)
+        case .snapshotProgress(let group, let index, let received):
+            receiveProgress(group, index: index, received: received, from: node)
+        case .snapshotRequest(let group):
+            guard let replica = replica(group), replica.raft.role == .leader else { return }
+            beginTransfer(replica, to: node)
+        }
+    }
+
+    func replica(_ group: GroupID) -> Replica? {
+        Int(group.rawValue) < replicas.count ? replicas[Int(group.rawValue)] : nil
+    }
+
+    func mark(_ replica: Replica) {
+        guard !replica.isDirty else { return }
+        replica.isDirty = true
+        dirtyReplicas.append(replica)
+    }
+
+    // MARK: Settle
+
+    /// Does everything that the inputs since the last call made possible, and fills the outbox.
+    package func settle() {
+        guard !isSettling else { return }
+        isSettling = true
+        defer { isSettling = false }
+        while true {
+            while let message = loopback.popFirst() { handle(message) }
+            if !dirtyRelays.isEmpty {
+                let relays = dirtyRelays
+                dirtyRelays.removeAll(keepingCapacity: true)
+                for relay in relays { flushRelay(relay) }
+                continue
+            }
+            guard !dirtyReplicas.isEmpty else { break }
+            let batch = dirtyReplicas
+            dirtyReplicas.removeAll(keepingCapacity: true)
+            for replica in batch {
+                replica.isDirty = false
+                pump(replica)
+            }
+        }
+        if !items.isEmpty || !parts.isEmpty {
+            let ticket = nextTicket
+            nextTicket += 1
+            outbox.storage.append(.append(ticket: ticket, items: items))
+            pendingAppends.append(PendingAppend(ticket: ticket, parts: parts))
+            items.removeAll(keepingCapacity: true)
+            parts.removeAll(keepingCapacity: true)
+        }
+    }
+
+    /// A message from another shard of this node.
+    package func onShardMessage(_ message: ShardMessage) { loopback.append(message) }
+
+    func post(_ message: ShardMessage, to shard: Int) {
+        if shard == settings.shard {
+            loopback.append(message)
+        } else {
+            outbox.shards.append((shard, message))
+        }
+    }
+
+    private func handle(_ message: ShardMessage) {
+        switch message {
+        case .publish(let hub, let token, let partition, let command, let deadline):
+            relayPublish(partition, command, hub: hub, token: token, deadline: deadline)
+        case .announce(let partition, let room, let body): relayAnnounce(partition, room, body)
+        case .register(let hub, let partition, let room): relayRegister(partition, room, hub: hub)
+        case .unregister(let hub, let partition, let room): relayUnregister(partition, room, hub: hub)
+        case .fetch(let hub, let fetch): relayFetch(fetch, hub: hub)
+        case .acknowledge(let partition, let update): relayAcknowledge(partition, update)
+        case .published(let token, let result): outbox.edge.append(.published(token, result))
+        case .registered(let room, let head, let live): hubRegistered(room, head, live: live)
+        case .publications(let room, let epoch, let publications): hubPublications(room, epoch, publications)
+        case .fetched(let token, let room, let result): hubFetched(token, room, result)
+        case .roomReset(let room): hubReset(room)
+        case .placement(let bytes): adoptPlacement(bytes)
+        }
+    }
+}
+
+/// Counts since start; read by the shell once a second.
+package struct BrokerCounters: Sendable {
+    package var publishesAccepted: UInt64 = 0
+    package var publishesRefused: UInt64 = 0
+    package var duplicates: UInt64 = 0
+    package var bestEffortPublishes: UInt64 = 0
+    package var fannedOut: UInt64 = 0
+    package var entriesProposed: UInt64 = 0
+    package var fetches: UInt64 = 0
+    package var gapsRepaired: UInt64 = 0
+    package var gapsAnnounced: UInt64 = 0
+    package var ownershipsWon: UInt64 = 0
+    package var snapshotsSent: UInt64 = 0
+    package var snapshotsInstalled: UInt64 = 0
+    package var streamsRestarted: UInt64 = 0
+
+    package init() {}
+}

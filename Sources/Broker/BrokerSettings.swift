@@ -1,0 +1,96 @@
+import Primitives
+import Raft
+import Rooms
+
+/// A node as the control group knows it.
+package struct ClusterNode: Equatable, Sendable {
+    package var id: NodeID
+    package var name: String
+    package var zone: String
+
+    package init(id: NodeID, name: String, zone: String = "") {
+        self.id = id
+        self.name = name
+        self.zone = zone
+    }
+}
+
+/// What a broker is told at start. Every bound has a default that suits a small node.
+package struct BrokerSettings: Sendable {
+    package var node: NodeID
+    /// All nodes of the cluster, this one included; sorted by id.
+    package var nodes: [ClusterNode]
+    /// The control group's voters: the first five nodes in file order, sorted by id.
+    package var controlVoters: [NodeID]
+    package var shard: Int
+    package var shards: Int
+    package var partitions: Int
+    package var replicationFactor: Int
+    package var namespaces: NamespaceTable
+
+    package var dataRaft = RaftSettings()
+    package var controlRaft = RaftSettings()
+    /// Raft's clock: one tick every so long.
+    package var raftTick = Interval.milliseconds(50)
+    package var keepalive = Interval.milliseconds(100)
+    /// A peer that was silent for so long is taken for dead by the groups that it led.
+    package var suspectAfter = Interval.milliseconds(400)
+    /// Replica of rank r campaigns r times this after the hint (consensus.md 1.2).
+    package var rankDelay = Interval.milliseconds(60)
+    package var ownersInterval = Interval.seconds(1)
+    /// A partition without an owner for so long refuses guaranteed publishes at once.
+    package var degradedAfter = Interval.milliseconds(1500)
+    package var requestTimeout = Interval.seconds(10)
+    package var cursorFlush = Interval.seconds(1)
+    package var housekeeping = Interval.seconds(30)
+    package var rebalanceInterval = Interval.seconds(2)
+
+    package var maxSessions = 100_000
+    package var subscriptionsPerSession = 128
+    /// Guaranteed publishes in flight from this shard to one partition.
+    package var publishWindow = 16_384
+    package var publishWindowBytes = 16 << 20
+    /// Bytes gathered into one log entry.
+    package var batchBytes = 128 << 10
+    package var historyLimit = 1000
+    package var fetchBytes = 256 << 10
+    package var pendingFetches = 65_536
+    package var tailBytesPerPartition = 4 << 20
+    /// A snapshot is taken after so many entries, or so many bytes of them.
+    package var snapshotEntries: UInt64 = 50_000
+    package var snapshotBytes = 64 << 20
+    package var snapshotChunkBytes = 512 << 10
+    package var seed: UInt64
+    /// PLANTED BUG, for the simulator's proof of itself; never set elsewhere.
+    package var planted: PlantedBug?
+
+    /// What `planted` breaks.
+    package enum PlantedBug: Sendable {
+        /// A state restored from a snapshot has lost its producers.
+        case forgetProducers
+        /// A new leader serves at once, and answers linearizable reads without asking anyone.
+        case serveBeforeNoop
+    }
+
+    package init(
+        node: NodeID,
+        nodes: [ClusterNode],
+        controlVoters: [NodeID],
+        shard: Int = 0,
+        shards: Int = 1,
+        partitions: Int,
+        replicationFactor: Int,
+        namespaces: NamespaceTable,
+        seed: UInt64
+    ) {
+        self.node = node
+        self.nodes = nodes.sorted { $0.id < $1.id }
+        self.controlVoters = controlVoters.sorted()
+        self.shard = shard
+        self.shards = shards
+        self.partitions = partitions
+        self.replicationFactor = replicationFactor
+        self.namespaces = namespaces
+        self.seed = seed
+    }
+}

@@ -1,0 +1,782 @@
+import PeerProtocol
+import Primitives
+import Rooms
+
+/// This shard's client sessions and the rooms that they are in.
+///
+/// A room has one live position here. Sessions at that position get each message by one `.broadcast`; a session that is
+/// elsewhere (it resumes, it was paused, its acknowledgement window is full) has a position of its own and reads the
+/// log until it has caught up. Nothing but positions is kept for it.
+package struct Hub {
+    let shard: Int
+    var sessions: [Session] = []
+    var freeSlots: [UInt32] = []
+    var rooms: [HubRoom] = []
+    var freeRooms: [HubRoomID] = []
+    var roomIndex: [RoomName: HubRoomID] = [:]
+    var fetches: [UInt64: HubFetchPurpose] = [:]
+    var nextToken: UInt64 = 1
+    package private(set) var openSessions = 0
+
+    struct Session {
+        var generation: UInt32 = 0
+        var isOpen = false
+        var subscriptions: [Subscription] = []
+    }
+
+    struct Subscription {
+        enum Mode: Equatable {
+            /// Waits for the room's registration or for the answer that it begins with.
+            case starting
+            /// In the room's live list.
+            case live
+            /// At a position of its own.
+            case behind
+        }
+        var room: HubRoomID
+        var mode: Mode = .starting
+        /// The next offset that this subscription is to get.
+        var next: UInt64 = 0
+        var liveRow: Int32 = -1
+        var isFetching = false
+        /// The connection's queue is full: nothing is read for it until it says that it is writable.
+        var isPaused = false
+        var ackWindow: UInt32?
+        var acknowledged: UInt64 = 0
+        var consumer: [UInt8] = []
+        /// A subscription made anew in the same room must not take the answers of the one before.
+        var serial: UInt32 = 0
+    }
+
+    struct HubRoom {
+        var name: RoomName
+        var policy: NamespacePolicy
+        var partition: PartitionID
+        var isLive = false
+        var epoch: UInt64 = 0
+        var next: UInt64 = 0
+        var subscribers = 0
+        /// Session slots.
+        var live: [UInt32] = []
+        /// Sessions at positions of their own.
+        var behind: [UInt32] = []
+        var waiting: [Waiting] = []
+
+        var isStored: Bool { policy.deliveryClass.isLogged }
+    }
+
+    struct Waiting {
+        var token: RequestToken
+        var options: SubscribeOptions
+        var deadline: Instant
+    }
+
+    enum HubFetchPurpose {
+        case subscribe(RequestToken, HubRoomID, serial: UInt32, SubscribeOptions, start: Start)
+        case cursor(RequestToken, HubRoomID, serial: UInt32, SubscribeOptions)
+        case catchUp(SessionID, HubRoomID, serial: UInt32)
+        case history(RequestToken, reverse: Bool, limit: Int, since: Position?)
+        case historyTail(RequestToken, limit: Int, reverse: Bool)
+    }
+
+    /// Where a subscription begins: after `offset`.
+    struct Start {
+        var offset: UInt64
+        var wasRecovering: Bool
+        var gap: Gap?
+    }
+
+    init(shard: Int) { self.shard = shard }
+
+    mutating func open(limit: Int) -> SessionID? {
+        guard openSessions < limit else { return nil }
+        let slot: UInt32
+        if let free = freeSlots.popLast() {
+            slot = free
+        } else {
+            slot = UInt32(sessions.count)
+            sessions.append(Session())
+        }
+        openSessions += 1
+        sessions[Int(slot)].isOpen = true
+        sessions[Int(slot)].generation &+= 1
+        return SessionID(slot: slot, generation: sessions[Int(slot)].generation)
+    }
+
+    mutating func close(_ session: SessionID) {
+        sessions[Int(session.slot)].isOpen = false
+        sessions[Int(session.slot)].subscriptions = []
+        freeSlots.append(session.slot)
+        openSessions -= 1
+    }
+
+    func isOpen(_ session: SessionID) -> Bool {
+        Int(session.slot) < sessions.count && sessions[Int(session.slot)].isOpen
+            && sessions[Int(session.slot)].generation == session.generation
+    }
+
+    func row(_ slot: UInt32, _ room: HubRoomID) -> Int? {
+        sessions[Int(slot)].subscriptions.firstIndex { $0.room == room }
+    }
+
+    mutating func makeLive(_ slot: UInt32, _ row: Int) {
+        let room = Int(sessions[Int(slot)].subscriptions[row].room)
+        sessions[Int(slot)].subscriptions[row].mode = .live
+        sessions[Int(slot)].subscriptions[row].liveRow = Int32(rooms[room].live.count)
+        rooms[room].live.append(slot)
+    }
+
+    mutating func makeBehind(_ slot: UInt32, _ row: Int) {
+        let room = Int(sessions[Int(slot)].subscriptions[row].room)
+        sessions[Int(slot)].subscriptions[row].mode = .behind
+        rooms[room].behind.append(slot)
+    }
+
+    /// Takes the subscription out of the list that it is in.
+    mutating func detach(_ slot: UInt32, _ row: Int) {
+        let subscription = sessions[Int(slot)].subscriptions[row]
+        let room = Int(subscription.room)
+        switch subscription.mode {
+        case .starting: break
+        case .live:
+            let hole = Int(subscription.liveRow)
+            let moved = rooms[room].live.removeLast()
+            if moved != slot {
+                rooms[room].live[hole] = moved
+                if let other = self.row(moved, subscription.room) {
+                    sessions[Int(moved)].subscriptions[other].liveRow = Int32(hole)
+                }
+            }
+        case .behind: rooms[room].behind.removeAll { $0 == slot }
+        }
+        sessions[Int(slot)].subscriptions[row].mode = .starting
+        sessions[Int(slot)].subscriptions[row].liveRow = -1
+    }
+}
+
+extension Broker {
+    // MARK: Sessions
+
+    /// A slot for a client connection; nil at the bound.
+    package func openSession() -> SessionID? { hub.open(limit: settings.maxSessions) }
+
+    package func closeSession(_ session: SessionID) {
+        guard hub.isOpen(session) else { return }
+        for subscription in hub.sessions[Int(session.slot)].subscriptions {
+            remove(session.slot, subscription.room)
+        }
+        hub.close(session)
+    }
+
+    package var sessionCount: Int { hub.openSessions }
+    package var hubRoomCount: Int { hub.roomIndex.count }
+
+    package func liveSubscribers(of room: HubRoomID) -> [UInt32] { hub.rooms[Int(room)].live }
+    package func roomName(of room: HubRoomID) -> RoomName { hub.rooms[Int(room)].name }
+    package func policy(of room: HubRoomID) -> NamespacePolicy { hub.rooms[Int(room)].policy }
+    package func policy(for room: RoomName) -> NamespacePolicy { settings.namespaces.policy(for: room) }
+    package func epoch(of room: HubRoomID) -> UInt64 { hub.rooms[Int(room)].epoch }
+
+    /// Some partition has no owner that this node can reach.
+    package var isDegraded: Bool { relays.contains { $0?.isDegraded == true } }
+
+    // MARK: Publish
+
+    package func publish(
+        _ token: RequestToken,
+        room: RoomName,
+        body: ArraySlice<UInt8>,
+        producer: ProducerStamp? = nil,
+        idempotencyKey: ArraySlice<UInt8> = []
+    ) {
+        let policy = settings.namespaces.policy(for: room)
+        let partition = partition(of: room)
+        guard policy.deliveryClass.isLogged else {
+            post(.announce(partition, room, body: body), to: shard(of: partition))
+            outbox.edge.append(.published(token, .success(.appended(Position(epoch: 0, offset: 0)))))
+            return
+        }
+        let command = PublishCommand(room: room, producer: producer, idempotencyKey: idempotencyKey, body: body)
+        post(
+            .publish(
+                hub: settings.shard,
+                token,
+                partition,
+                command: command.encoded()[...],
+                deadline: now + settings.requestTimeout
+            ),
+            to: shard(of: partition)
+        )
+    }
+
+    // MARK: Subscribe
+
+    package func subscribe(_ token: RequestToken, room name: RoomName, options: SubscribeOptions) {
+        let session = token.session
+        guard hub.isOpen(session) else { return }
+        func fail(_ error: RequestError) { outbox.edge.append(.subscribed(token, name, .failure(error))) }
+        if let known = hub.roomIndex[name], hub.row(session.slot, known) != nil { return fail(.alreadySubscribed) }
+        guard hub.sessions[Int(session.slot)].subscriptions.count < settings.subscriptionsPerSession else {
+            return fail(.tooManySubscriptions)
+        }
+        let room = makeRoom(name)
+        hub.rooms[Int(room)].subscribers += 1
+        var subscription = Hub.Subscription(room: room)
+        subscription.ackWindow = options.ackWindow
+        subscription.consumer = options.ackWindow == nil ? [] : options.consumer
+        subscription.serial = UInt32(truncatingIfNeeded: hub.nextToken)
+        hub.nextToken += 1
+        hub.sessions[Int(session.slot)].subscriptions.append(subscription)
+        if hub.rooms[Int(room)].isLive {
+            begin(token, room, options)
+        } else {
+            hub.rooms[Int(room)].waiting.append(
+                Hub.Waiting(token: token, options: options, deadline: now + settings.requestTimeout)
+            )
+        }
+    }
+
+    private func makeRoom(_ name: RoomName) -> HubRoomID {
+        if let known = hub.roomIndex[name] { return known }
+        let owned = name.compacted()
+        let partition = partition(of: owned)
+        let room = Hub.HubRoom(name: owned, policy: settings.namespaces.policy(for: owned), partition: partition)
+        let id: HubRoomID
+        if let free = hub.freeRooms.popLast() {
+            id = free
+            hub.rooms[Int(free)] = room
+        } else {
+            id = HubRoomID(hub.rooms.count)
+            hub.rooms.append(room)
+        }
+        hub.roomIndex[owned] = id
+        post(.register(hub: settings.shard, partition, owned), to: shard(of: partition))
+        return id
+    }
+
+    func hubRegistered(_ name: RoomName, _ head: RoomHead, live: Bool) {
+        guard let room = hub.roomIndex[name], !hub.rooms[Int(room)].isLive else { return }
+        hub.rooms[Int(room)].isLive = live
+        hub.rooms[Int(room)].epoch = head.epoch
+        hub.rooms[Int(room)].next = head.next
+        let waiting = hub.rooms[Int(room)].waiting
+        hub.rooms[Int(room)].waiting = []
+        for waiter in waiting { begin(waiter.token, room, waiter.options) }
+    }
+
+    /// The room's live position is known: decides where the subscription starts.
+    private func begin(_ token: RequestToken, _ room: HubRoomID, _ options: SubscribeOptions) {
+        guard hub.isOpen(token.session), let row = hub.row(token.session.slot, room) else { return }
+        let slot = token.session.slot
+        let state = hub.rooms[Int(room)]
+        let serial = hub.sessions[Int(slot)].subscriptions[row].serial
+        guard state.isStored else {
+            hub.makeLive(slot, row)
+            outbox.edge.append(
+                .subscribed(
+                    token,
+                    state.name,
+                    .success(
+                        SubscribeResult(
+                            room: room,
+                            isStored: false,
+                            epoch: 0,
+                            offset: 0,
+                            publications: [],
+                            wasRecovering: options.recover != nil,
+                            recovered: false,
+                            gap: nil
+                        )
+                    )
+                )
+            )
+            return
+        }
+        if !hub.sessions[Int(slot)].subscriptions[row].consumer.isEmpty {
+            hubFetch(
+                room,
+                from: 0,
+                limit: 0,
+                linearizable: true,
+                consumer: options.consumer,
+                .cursor(token, room, serial: serial, options)
+            )
+            return
+        }
+        start(token, room, options, cursor: nil)
+    }
+
+    private func start(_ token: RequestToken, _ room: HubRoomID, _ options: SubscribeOptions, cursor: UInt64?) {
+        guard hub.isOpen(token.session), let row = hub.row(token.session.slot, room) else { return }
+        let slot = token.session.slot
+        let state = hub.rooms[Int(room)]
+        let serial = hub.sessions[Int(slot)].subscriptions[row].serial
+        let head = state.next - 1
+        var start: Hub.Start
+        if let cursor {
+            start = Hub.Start(offset: cursor, wasRecovering: true)
+        } else if let wanted = options.recover {
+            if wanted.epoch == 0 || wanted.epoch == state.epoch {
+                start = Hub.Start(offset: wanted.offset, wasRecovering: true)
+            } else {
+                start = Hub.Start(
+                    offset: head,
+                    wasRecovering: true,
+                    gap: Gap(from: wanted.offset + 1, to: head, reason: .epoch)
+                )
+            }
+        } else if options.fromBeginning {
+            start = Hub.Start(offset: 0, wasRecovering: false)
+        } else {
+            start = Hub.Start(offset: head, wasRecovering: false)
+        }
+        if start.offset > head, start.wasRecovering, cursor == nil {
+            // Ahead of what this node has seen: ask the owner before anything is promised.
+            hubFetch(
+                room,
+                from: start.offset + 1,
+                limit: UInt32(settings.historyLimit),
+                linearizable: true,
+                consumer: [],
+                .subscribe(token, room, serial: serial, options, start: start)
+            )
+        } else if start.offset == head || start.gap != nil {
+            finishStart(token, room, row, start, publications: [], head: state.next)
+        } else {
+            hubFetch(
+                room,
+                from: start.offset + 1,
+                limit: UInt32(settings.historyLimit),
+                linearizable: false,
+                consumer: [],
+                .subscribe(token, room, serial: serial, options, start: start)
+            )
+        }
+    }
+
+    /// Answers the subscribe. `publications` follow `start.offset`; more may be read afterwards.
+    private func finishStart(
+        _ token: RequestToken,
+        _ room: HubRoomID,
+        _ row: Int,
+        _ start: Hub.Start,
+        publications: [Publication],
+        head: UInt64
+    ) {
+        let slot = token.session.slot
+        let window = hub.sessions[Int(slot)].subscriptions[row].ackWindow
+        var publications = publications
+        if let window, publications.count > Int(window) { publications.removeLast(publications.count - Int(window)) }
+        let next = (publications.last?.offset ?? start.offset) + 1
+        hub.sessions[Int(slot)].subscriptions[row].next = next
+        hub.sessions[Int(slot)].subscriptions[row].acknowledged = (publications.first?.offset ?? next) - 1
+        let state = hub.rooms[Int(room)]
+        outbox.edge.append(
+            .subscribed(
+                token,
+                state.name,
+                .success(
+                    SubscribeResult(
+                        room: room,
+                        isStored: true,
+                        epoch: state.epoch,
+                        offset: start.offset,
+                        publications: publications,
+                        wasRecovering: start.wasRecovering,
+                        recovered: start.wasRecovering && start.gap == nil,
+                        gap: start.gap
+                    )
+                )
+            )
+        )
+        if start.gap != nil { counters.gapsAnnounced += 1 }
+        let subscription = hub.sessions[Int(slot)].subscriptions[row]
+        if !subscription.consumer.isEmpty, !start.wasRecovering {
+            // A new consumer's place is kept from its first subscription on, not from its first acknowledgement.
+            remember(subscription, room, offset: subscription.acknowledged)
+        }
+        if next == state.next, window == nil {
+            hub.makeLive(slot, row)
+        } else {
+            hub.makeBehind(slot, row)
+            advance(slot, row)
+        }
+    }
+
+    @discardableResult
+    package func unsubscribe(_ session: SessionID, room name: RoomName) -> Bool {
+        guard hub.isOpen(session), let room = hub.roomIndex[name], hub.row(session.slot, room) != nil else {
+            return false
+        }
+        remove(session.slot, room)
+        return true
+    }
+
+    private func remove(_ slot: UInt32, _ room: HubRoomID) {
+        guard let row = hub.row(slot, room) else { return }
+        hub.detach(slot, row)
+        hub.sessions[Int(slot)].subscriptions.remove(at: row)
+        let index = Int(room)
+        hub.rooms[index].waiting.removeAll { $0.token.session.slot == slot }
+        hub.rooms[index].subscribers -= 1
+        guard hub.rooms[index].subscribers == 0 else { return }
+        let name = hub.rooms[index].name
+        let partition = hub.rooms[index].partition
+        hub.roomIndex[name] = nil
+        hub.freeRooms.append(room)
+        post(.unregister(hub: settings.shard, partition, name), to: shard(of: partition))
+    }
+
+    // MARK: Delivery
+
+    func hubPublications(_ name: RoomName, _ epoch: UInt64, _ publications: [Publication]) {
+        guard let room = hub.roomIndex[name] else { return }
+        let index = Int(room)
+        guard hub.rooms[index].isLive else { return }
+        guard hub.rooms[index].isStored else {
+            for publication in publications { outbox.edge.append(.broadcast(room, publication)) }
+            return
+        }
+        guard epoch == hub.rooms[index].epoch, let first = publications.first, let last = publications.last,
+            last.offset >= hub.rooms[index].next
+        else { return }
+        let next = hub.rooms[index].next
+        if first.offset > next {
+            // Retention went past what this node had seen of the room.
+            counters.gapsAnnounced += 1
+            for slot in hub.rooms[index].live {
+                outbox.edge.append(
+                    .gap(
+                        SessionID(slot: slot, generation: hub.sessions[Int(slot)].generation),
+                        room,
+                        Gap(from: next, to: first.offset - 1, reason: .trimmed)
+                    )
+                )
+            }
+        }
+        hub.rooms[index].next = last.offset + 1
+        if !hub.rooms[index].live.isEmpty {
+            for publication in publications where publication.offset >= next {
+                outbox.edge.append(.broadcast(room, publication))
+            }
+        }
+        guard !hub.rooms[index].behind.isEmpty else { return }
+        for slot in hub.rooms[index].behind {
+            guard let row = hub.row(slot, room) else { continue }
+            let subscription = hub.sessions[Int(slot)].subscriptions[row]
+            guard !subscription.isFetching, !subscription.isPaused, subscription.next >= first.offset,
+                subscription.next <= last.offset, first.offset + UInt64(publications.count) == last.offset + 1
+            else {
+                advance(slot, row)
+                continue
+            }
+            // It was at the live position with a window open: what just came needs no detour through the log.
+            let from = Int(subscription.next - first.offset)
+            let open = windowLeft(subscription)
+            let share = Array(publications[from..<min(publications.count, from + open)])
+            give(slot, row, share)
+            advance(slot, row)
+        }
+    }
+
+    private func windowLeft(_ subscription: Hub.Subscription) -> Int {
+        guard let window = subscription.ackWindow else { return .max >> 1 }
+        let outstanding = subscription.next - 1 - min(subscription.acknowledged, subscription.next - 1)
+        return outstanding >= UInt64(window) ? 0 : Int(UInt64(window) - outstanding)
+    }
+
+    private func give(_ slot: UInt32, _ row: Int, _ publications: [Publication]) {
+        guard let last = publications.last else { return }
+        let subscription = hub.sessions[Int(slot)].subscriptions[row]
+        hub.sessions[Int(slot)].subscriptions[row].next = last.offset + 1
+        let session = SessionID(slot: slot, generation: hub.sessions[Int(slot)].generation)
+        outbox.edge.append(.publications(session, subscription.room, publications))
+    }
+
+    /// Moves a subscription that is not live: into the live list when it is level, else it reads on when it may.
+    private func advance(_ slot: UInt32, _ row: Int) {
+        let subscription = hub.sessions[Int(slot)].subscriptions[row]
+        guard subscription.mode == .behind, !subscription.isFetching, !subscription.isPaused else { return }
+        let room = hub.rooms[Int(subscription.room)]
+        if subscription.next >= room.next {
+            if subscription.ackWindow == nil, subscription.next == room.next {
+                hub.detach(slot, row)
+                hub.makeLive(slot, row)
+            }
+            return
+        }
+        let open = min(windowLeft(subscription), settings.historyLimit)
+        guard open > 0 else { return }
+        hub.sessions[Int(slot)].subscriptions[row].isFetching = true
+        hubFetch(
+            subscription.room,
+            from: subscription.next,
+            limit: UInt32(open),
+            linearizable: false,
+            consumer: [],
+            .catchUp(
+                SessionID(slot: slot, generation: hub.sessions[Int(slot)].generation),
+                subscription.room,
+                serial: subscription.serial
+            )
+        )
+    }
+
+    /// The connection's queue is full: live messages of this stored room wait in the log.
+    package func pause(_ session: SessionID, _ room: HubRoomID, nextOffset: UInt64) {
+        guard hub.isOpen(session), let row = hub.row(session.slot, room) else { return }
+        if hub.sessions[Int(session.slot)].subscriptions[row].mode == .live {
+            hub.detach(session.slot, row)
+            hub.sessions[Int(session.slot)].subscriptions[row].next = nextOffset
+            hub.makeBehind(session.slot, row)
+        } else if nextOffset < hub.sessions[Int(session.slot)].subscriptions[row].next {
+            hub.sessions[Int(session.slot)].subscriptions[row].next = nextOffset
+        }
+        hub.sessions[Int(session.slot)].subscriptions[row].isPaused = true
+    }
+
+    /// The connection's queue has room again.
+    package func sessionWritable(_ session: SessionID) {
+        guard hub.isOpen(session) else { return }
+        for row in hub.sessions[Int(session.slot)].subscriptions.indices
+        where hub.sessions[Int(session.slot)].subscriptions[row].isPaused {
+            hub.sessions[Int(session.slot)].subscriptions[row].isPaused = false
+            advance(session.slot, row)
+        }
+    }
+
+    func hubReset(_ name: RoomName) {
+        guard let room = hub.roomIndex[name] else { return }
+        for slot in (hub.rooms[Int(room)].live + hub.rooms[Int(room)].behind) {
+            let session = SessionID(slot: slot, generation: hub.sessions[Int(slot)].generation)
+            remove(slot, room)
+            outbox.edge.append(.resubscribe(session, name))
+        }
+    }
+
+    // MARK: Acknowledgements
+
+    package func acknowledge(_ session: SessionID, room name: RoomName, position: Position) throws(RequestError) {
+        guard hub.isOpen(session), let room = hub.roomIndex[name], let row = hub.row(session.slot, room) else {
+            throw .notSubscribed
+        }
+        let subscription = hub.sessions[Int(session.slot)].subscriptions[row]
+        guard subscription.ackWindow != nil else { throw .notSubscribed }
+        guard position.epoch == hub.rooms[Int(room)].epoch, position.offset < subscription.next else {
+            throw .badPosition
+        }
+        guard position.offset > subscription.acknowledged else { return }
+        hub.sessions[Int(session.slot)].subscriptions[row].acknowledged = position.offset
+        if !subscription.consumer.isEmpty { remember(subscription, room, offset: position.offset) }
+        advance(session.slot, row)
+    }
+
+    private func remember(_ subscription: Hub.Subscription, _ room: HubRoomID, offset: UInt64) {
+        let state = hub.rooms[Int(room)]
+        post(
+            .acknowledge(
+                state.partition,
+                CursorUpdate(
+                    room: state.name,
+                    consumer: subscription.consumer,
+                    position: Position(epoch: state.epoch, offset: offset)
+                )
+            ),
+            to: shard(of: state.partition)
+        )
+    }
+
+    // MARK: History
+
+    package func history(_ token: RequestToken, room: RoomName, since: Position?, limit: Int, reverse: Bool) {
+        guard settings.namespaces.policy(for: room).deliveryClass.isLogged else {
+            outbox.edge.append(.history(token, room, .failure(.notStored)))
+            return
+        }
+        let limit = min(max(limit, 0), settings.historyLimit)
+        var fetch = ShardMessage.HubFetch(
+            token: 0,
+            partition: partition(of: room),
+            room: room.compacted(),
+            linearizable: true,
+            epoch: 0,
+            from: 0,
+            limit: 0,
+            consumer: []
+        )
+        if limit > 0, !reverse {
+            fetch.from = (since?.offset ?? 0) + 1
+            fetch.epoch = since?.epoch ?? 0
+            fetch.limit = UInt32(limit)
+        }
+        hubFetch(fetch, .history(token, reverse: reverse, limit: limit, since: since))
+    }
+
+    // MARK: Fetches
+
+    private func hubFetch(
+        _ room: HubRoomID,
+        from: UInt64,
+        limit: UInt32,
+        linearizable: Bool,
+        consumer: [UInt8],
+        _ purpose: Hub.HubFetchPurpose
+    ) {
+        let state = hub.rooms[Int(room)]
+        hubFetch(
+            ShardMessage.HubFetch(
+                token: 0,
+                partition: state.partition,
+                room: state.name,
+                linearizable: linearizable,
+                epoch: state.epoch,
+                from: from,
+                limit: limit,
+                consumer: consumer
+            ),
+            purpose
+        )
+    }
+
+    private func hubFetch(_ fetch: ShardMessage.HubFetch, _ purpose: Hub.HubFetchPurpose) {
+        var fetch = fetch
+        fetch.token = hub.nextToken
+        hub.nextToken += 1
+        hub.fetches[fetch.token] = purpose
+        post(.fetch(hub: settings.shard, fetch), to: shard(of: fetch.partition))
+    }
+
+    func hubFetched(_ token: UInt64, _ name: RoomName, _ result: Result<FetchReply, RequestError>) {
+        guard let purpose = hub.fetches.removeValue(forKey: token) else { return }
+        switch purpose {
+        case .history(let token, let reverse, let limit, let since):
+            finishHistory(token, name, result, reverse: reverse, limit: limit, since: since)
+        case .historyTail(let token, let limit, let reverse):
+            finishHistory(token, name, result, reverse: false, limit: limit, since: nil, turn: reverse)
+        case .cursor(let request, let room, let serial, let options):
+            guard let row = subscriptionRow(request.session, room, serial) else { return }
+            switch result {
+            case .success(let reply): start(request, room, options, cursor: reply.cursor)
+            case .failure(let error): failSubscribe(request, room, row, error)
+            }
+        case .subscribe(let request, let room, let serial, let options, let start):
+            guard let row = subscriptionRow(request.session, room, serial) else { return }
+            switch result {
+            case .success(let reply):
+                var start = start
+                if start.offset >= reply.head.next {
+                    // A position from the future of this history: it cannot be continued.
+                    start.gap = Gap(from: reply.head.next, to: start.offset, reason: .epoch)
+                    start.offset = reply.head.next - 1
+                } else if reply.head.first > start.offset + 1 {
+                    if start.wasRecovering || !options.fromBeginning {
+                        start.gap = Gap(from: start.offset + 1, to: reply.head.first - 1, reason: .trimmed)
+                    }
+                    start.offset = reply.head.first - 1
+                }
+                finishStart(request, room, row, start, publications: reply.publications, head: reply.head.next)
+            case .failure(let error): failSubscribe(request, room, row, error)
+            }
+        case .catchUp(let session, let room, let serial):
+            guard let row = subscriptionRow(session, room, serial) else { return }
+            hub.sessions[Int(session.slot)].subscriptions[row].isFetching = false
+            guard case .success(let reply) = result else {
+                // Tried again on the next tick.
+                return
+            }
+            let next = hub.sessions[Int(session.slot)].subscriptions[row].next
+            if reply.head.first > next {
+                counters.gapsAnnounced += 1
+                outbox.edge.append(
+                    .gap(session, room, Gap(from: next, to: reply.head.first - 1, reason: .trimmed))
+                )
+                hub.sessions[Int(session.slot)].subscriptions[row].next = reply.head.first
+            }
+            let from = hub.sessions[Int(session.slot)].subscriptions[row].next
+            var fresh = reply.publications.filter { $0.offset >= from }
+            let open = windowLeft(hub.sessions[Int(session.slot)].subscriptions[row])
+            if fresh.count > open { fresh.removeLast(fresh.count - open) }
+            give(session.slot, row, fresh)
+            advance(session.slot, row)
+        }
+    }
+
+    private func subscriptionRow(_ session: SessionID, _ room: HubRoomID, _ serial: UInt32) -> Int? {
+        guard hub.isOpen(session), let row = hub.row(session.slot, room),
+            hub.sessions[Int(session.slot)].subscriptions[row].serial == serial
+        else { return nil }
+        return row
+    }
+
+    private func failSubscribe(_ token: RequestToken, _ room: HubRoomID, _ row: Int, _ error: RequestError) {
+        let name = hub.rooms[Int(room)].name
+        remove(token.session.slot, room)
+        outbox.edge.append(.subscribed(token, name, .failure(error)))
+    }
+
+    private func finishHistory(
+        _ token: RequestToken,
+        _ name: RoomName,
+        _ result: Result<FetchReply, RequestError>,
+        reverse: Bool,
+        limit: Int,
+        since: Position?,
+        turn: Bool = false
+    ) {
+        switch result {
+        case .failure(let error): outbox.edge.append(.history(token, name, .failure(error)))
+        case .success(let reply):
+            if reverse, limit > 0, reply.head.next > 1 {
+                // Backwards: the head is known now; read the run that ends before `since`, or at the head.
+                let end = min(since?.offset ?? reply.head.next, reply.head.next)
+                let from = max(reply.head.first, end > UInt64(limit) ? end - UInt64(limit) : 1)
+                if from < end {
+                    hubFetch(
+                        ShardMessage.HubFetch(
+                            token: 0,
+                            partition: reply.partition,
+                            room: name,
+                            linearizable: false,
+                            epoch: reply.head.epoch,
+                            from: from,
+                            limit: UInt32(end - from),
+                            consumer: []
+                        ),
+                        .historyTail(token, limit: Int(end - from), reverse: true)
+                    )
+                    return
+                }
+            }
+            outbox.edge.append(
+                .history(
+                    token,
+                    name,
+                    .success(
+                        HistoryResult(
+                            epoch: reply.head.epoch,
+                            offset: reply.head.next - 1,
+                            publications: turn ? reply.publications.reversed() : reply.publications
+                        )
+                    )
+                )
+            )
+        }
+    }
+
+    // MARK: Time
+
+    /// Subscribes that waited too long for an owner fail; catch-ups whose read failed are tried again.
+    func tickHub() {
+        for room in hub.rooms.indices {
+            if let first = hub.rooms[room].waiting.first, first.deadline <= now {
+                hub.rooms[room].waiting.removeFirst()
+                if hub.isOpen(first.token.session), let row = hub.row(first.token.session.slot, HubRoomID(room)) {
+                    failSubscribe(first.token, HubRoomID(room), row, .timeout)
+                }
+            }
+            for slot in hub.rooms[room].behind {
+                if let row = hub.row(slot, HubRoomID(room)) { advance(slot, row) }
+            }
+        }
+    }
+}

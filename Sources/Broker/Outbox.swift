@@ -1,0 +1,221 @@
+import PeerProtocol
+import Primitives
+import Rooms
+
+/// What a broker wants done: filled by its inputs, emptied by the shell (or the simulator) after each of them, in order
+/// within each list. Arrays keep their capacity.
+package struct Outbox {
+    /// To other nodes.
+    package var peers: [(to: NodeID, message: PeerMessage)] = []
+    /// To the disk.
+    package var storage: [StorageRequest] = []
+    /// To this shard's client connections.
+    package var edge: [EdgeDirective] = []
+    /// To other shards of this node.
+    package var shards: [(to: Int, message: ShardMessage)] = []
+    /// For the log, the event list and the metrics.
+    package var events: [BrokerEvent] = []
+
+    package init() {}
+
+    package var isEmpty: Bool {
+        peers.isEmpty && storage.isEmpty && edge.isEmpty && shards.isEmpty && events.isEmpty
+    }
+}
+
+/// What the disk is asked for. Replies come back through the broker's `on…` inputs, in any order between kinds.
+package enum StorageRequest: Sendable {
+    /// One group's part of a write-ahead batch.
+    package struct Item: Sendable {
+        package var group: GroupID
+        package var hardState: HardState?
+        package var entries: [Entry]
+    }
+
+    /// Append and make durable, then `onDurable(ticket)`. Tickets rise by one.
+    case append(ticket: UInt64, items: [Item])
+    /// Read entries `from...upTo` (about `maxBytes`, at least one), then `onEntriesRead(token, entries)`.
+    case read(token: UInt64, group: GroupID, from: LogIndex, upTo: LogIndex, maxBytes: Int)
+    /// Save the state machine's snapshot, then `onSnapshotSaved`.
+    case saveSnapshot(group: GroupID, descriptor: SnapshotDescriptor, state: [UInt8])
+    /// Replace the replica by a leader's snapshot and log, then `onSnapshotInstalled`.
+    case installSnapshot(group: GroupID, descriptor: SnapshotDescriptor, state: [UInt8], entries: [Entry])
+    /// Entries below `index` are no longer needed. No reply.
+    case dropLog(group: GroupID, below: LogIndex)
+}
+
+/// One client connection on this shard: a slot, and a generation so that a late event never meets the slot's next user.
+package struct SessionID: Hashable, Sendable {
+    package var slot: UInt32
+    package var generation: UInt32
+
+    package init(slot: UInt32, generation: UInt32) {
+        self.slot = slot
+        self.generation = generation
+    }
+}
+
+/// What a request of a client is answered by. `command` is the shell's own (a protocol's command id).
+package struct RequestToken: Hashable, Sendable {
+    package var session: SessionID
+    package var command: UInt64
+
+    package init(session: SessionID, command: UInt64) {
+        self.session = session
+        self.command = command
+    }
+}
+
+/// Why a client's request failed. `isDefinite` false: it may have taken effect; retrying with the same idempotency key
+/// or producer sequence is safe.
+package enum RequestError: Error, Equatable, Sendable {
+    /// The partition has no owner that a quorum follows; nothing was done.
+    case noQuorum
+    /// Too much is in flight; nothing was done.
+    case busy
+    /// No answer in time.
+    case timeout
+    case alreadySubscribed
+    case notSubscribed
+    /// The epoch or offset of an acknowledgement does not belong to the subscription.
+    case badPosition
+    case tooManySubscriptions
+    /// The publish was decided against: a producer's sequence, fencing or a bound.
+    case refused(PublishOutcome)
+    /// History is asked of a room that keeps none.
+    case notStored
+
+    package var isDefinite: Bool { self != .timeout }
+}
+
+/// How a subscription begins.
+package struct SubscribeOptions: Sendable {
+    /// Continue after this position.
+    package var recover: Position?
+    /// Deliver everything that is retained.
+    package var fromBeginning: Bool
+    /// Acknowledgements: the client's window in messages; nil = none are expected.
+    package var ackWindow: UInt32?
+    /// A named consumer whose cursor is durable; needs `ackWindow`. It continues after the cursor when it has one.
+    package var consumer: [UInt8]
+
+    package init(
+        recover: Position? = nil,
+        fromBeginning: Bool = false,
+        ackWindow: UInt32? = nil,
+        consumer: [UInt8] = []
+    ) {
+        self.recover = recover
+        self.fromBeginning = fromBeginning
+        self.ackWindow = ackWindow
+        self.consumer = consumer
+    }
+}
+
+package struct SubscribeResult: Sendable {
+    /// The room as this shard knows it: valid while at least one session of the shard is subscribed.
+    package var room: HubRoomID
+    package var isStored: Bool
+    package var epoch: UInt64
+    /// Offset of the last message before live delivery begins: after `publications`, the client is at
+    /// `publications.last?.offset ?? offset`. When more is to come it arrives as `.publications`.
+    package var offset: UInt64
+    package var publications: [Publication]
+    package var wasRecovering: Bool
+    /// Everything after the asked position is delivered, without a gap.
+    package var recovered: Bool
+    /// What the asked position missed, when it was not recovered.
+    package var gap: Gap?
+}
+
+/// A hole in a subscription, announced in order, never skipped in silence.
+package struct Gap: Equatable, Sendable {
+    package enum Reason: UInt8, Sendable {
+        /// Retention moved past it.
+        case trimmed
+        /// The room's history began anew.
+        case epoch
+    }
+
+    package var from: UInt64
+    package var to: UInt64
+    package var reason: Reason
+
+    package init(from: UInt64, to: UInt64, reason: Reason) {
+        self.from = from
+        self.to = to
+        self.reason = reason
+    }
+}
+
+package struct HistoryResult: Sendable {
+    package var epoch: UInt64
+    /// The room's last offset.
+    package var offset: UInt64
+    package var publications: [Publication]
+}
+
+/// A room in this shard's hub, dense so that the shell can keep tables beside it.
+package typealias HubRoomID = Int32
+
+/// What a shard's client connections are told.
+package enum EdgeDirective: Sendable {
+    case published(RequestToken, Result<PublishOutcome, RequestError>)
+    case subscribed(RequestToken, RoomName, Result<SubscribeResult, RequestError>)
+    case history(RequestToken, RoomName, Result<HistoryResult, RequestError>)
+    /// A live message for every session in `Broker.liveSubscribers(of:)`: encode once, queue to each.
+    case broadcast(HubRoomID, Publication)
+    /// Messages for one session that is catching up or acknowledges.
+    case publications(SessionID, HubRoomID, [Publication])
+    case gap(SessionID, HubRoomID, Gap)
+    /// The server ended the subscription; the client may subscribe again (insufficient state).
+    case resubscribe(SessionID, RoomName)
+}
+
+/// Things worth a log line, an entry in the event list or a counter (CL-13).
+package enum BrokerEvent: Sendable {
+    case becameOwner(PartitionID, term: Term, silence: Interval?)
+    case lostOwnership(PartitionID, term: Term, newOwner: NodeID?)
+    case controlLeader(NodeID?, term: Term)
+    case peerSuspected(NodeID, silent: Interval)
+    case peerRecovered(NodeID)
+    case degraded(PartitionID)
+    case restored(PartitionID)
+    case placementApplied(epoch: UInt64, partitions: Int)
+    case snapshotInstalled(GroupID, index: LogIndex)
+    case replicaFaulty(GroupID)
+    /// The state machine met an entry that it cannot read: the process must stop.
+    case fatal(GroupID, index: LogIndex, reason: String)
+}
+
+/// Between shards of one node. A loop-back goes through the same cases, so that one shard and many run the same code.
+package enum ShardMessage: Sendable {
+    // Hub to relay.
+    case publish(hub: Int, RequestToken, PartitionID, command: ArraySlice<UInt8>, deadline: Instant)
+    case announce(PartitionID, RoomName, body: ArraySlice<UInt8>)
+    case register(hub: Int, PartitionID, RoomName)
+    case unregister(hub: Int, PartitionID, RoomName)
+    case fetch(hub: Int, HubFetch)
+    case acknowledge(PartitionID, CursorUpdate)
+    // Relay to hub.
+    case published(RequestToken, Result<PublishOutcome, RequestError>)
+    case registered(RoomName, head: RoomHead, live: Bool)
+    case publications(RoomName, epoch: UInt64, [Publication])
+    case fetched(token: UInt64, RoomName, Result<FetchReply, RequestError>)
+    /// The room's history began anew.
+    case roomReset(RoomName)
+    /// From the control group's shard to the others.
+    case placement([UInt8])
+
+    /// A read that a hub wants from a room's owner.
+    package struct HubFetch: Sendable {
+        package var token: UInt64
+        package var partition: PartitionID
+        package var room: RoomName
+        package var linearizable: Bool
+        package var epoch: UInt64
+        package var from: UInt64
+        package var limit: UInt32
+        package var consumer: [UInt8]
+    }
+}

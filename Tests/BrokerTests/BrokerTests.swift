@@ -1,0 +1,244 @@
+import Broker
+import Primitives
+import Rooms
+import Testing
+
+@Suite struct BrokerTests {
+    @Test("P-04 a message published on one node reaches a subscriber on another, with its place in the room")
+    func publishAcrossNodes() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let a = MiniClient(cluster, on: 1)
+        let c = MiniClient(cluster, on: 3)
+        c.subscribe("lobby")
+        cluster.run(milliseconds: 20)
+        let first = a.publish("lobby", "one")
+        let second = a.publish("lobby", "two")
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [a, c])
+        #expect(c.received["lobby"]?.map(\.offset) == [1, 2])
+        #expect(c.received["lobby"]?.map(\.text) == ["one", "two"])
+        guard case .success(.appended(let position)) = a.published[first] else {
+            Issue.record("\(String(describing: a.published[first]))")
+            return
+        }
+        #expect(position.offset == 1)
+        #expect(a.published[second] != nil)
+    }
+
+    @Test("CL-06 CL-07 DL-11 the owner dies with publishes in flight: all are acknowledged once, in order, after it")
+    func ownerDies() throws {
+        for victim in 1...3 {
+            let cluster = try MiniCluster()
+            cluster.run(milliseconds: 500)
+            let survivors = (1...3).filter { $0 != victim }
+            let publisher = MiniClient(cluster, on: survivors[0])
+            let reader = MiniClient(cluster, on: survivors[1])
+            let rooms = (0..<8).map { "room-\($0)" }
+            for room in rooms { reader.subscribe(room) }
+            cluster.run(milliseconds: 20)
+            var commands: [UInt64] = []
+            for round in 0..<50 {
+                for room in rooms { commands.append(publisher.publish(room, "\(round)")) }
+                if round == 20 {
+                    cluster.broker(victim).settle()
+                    cluster.kill(victim)
+                }
+                cluster.run(milliseconds: 10)
+            }
+            cluster.run(milliseconds: 1500)
+            MiniClient.deliver(cluster, [publisher, reader])
+            for command in commands {
+                guard case .success = publisher.published[command] else {
+                    Issue.record("publish \(command): \(String(describing: publisher.published[command]))")
+                    continue
+                }
+            }
+            for room in rooms {
+                #expect(reader.received[room]?.map(\.text) == (0..<50).map(String.init), "\(room), \(victim) killed")
+                #expect(reader.received[room]?.map(\.offset) == (1...50).map { UInt64($0) })
+            }
+        }
+    }
+
+    @Test("RM-14 messages go only to nodes that hold subscribers")
+    func interestOnly() throws {
+        let cluster = try MiniCluster(nodes: 5)
+        cluster.run(milliseconds: 800)
+        let owner = try #require(cluster.owner(of: "quiet"))
+        let publisher = MiniClient(cluster, on: owner)
+        let other = owner == 1 ? 2 : 1
+        let reader = MiniClient(cluster, on: other)
+        reader.subscribe("quiet")
+        cluster.run(milliseconds: 20)
+        for n in 0..<100 { publisher.publish("quiet", "\(n)") }
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [publisher, reader])
+        #expect(reader.received["quiet"]?.count == 100)
+        for node in 1...5 where node != other {
+            #expect(cluster.publicationFrames[NodeID(UInt64(node))] == nil, "node \(node)")
+        }
+    }
+
+    @Test("DL-12 RM-13 best effort: everything while subscribed, nothing of before or while away")
+    func bestEffort() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let publisher = MiniClient(cluster, on: 1)
+        let reader = MiniClient(cluster, on: 2)
+        publisher.publish("be:news", "early")
+        cluster.run(milliseconds: 20)
+        reader.subscribe("be:news", SubscribeOptions(recover: Position(epoch: 0, offset: 0)))
+        cluster.run(milliseconds: 20)
+        for n in 0..<10 { publisher.publish("be:news", "\(n)") }
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [publisher, reader])
+        #expect(reader.received["be:news"]?.map(\.text) == (0..<10).map(String.init))
+        #expect(cluster.broker(2).unsubscribe(reader.session, room: RoomName("be:news")))
+        publisher.publish("be:news", "unheard")
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [reader])
+        #expect(reader.received["be:news"]?.count == 10)
+    }
+
+    @Test("DL-10 RC-03 a session resumes from its position on another node, without a gap")
+    func resume() throws {
+        let cluster = try MiniCluster(adjust: { $0.historyLimit = 7 })
+        cluster.run(milliseconds: 500)
+        let publisher = MiniClient(cluster, on: 1)
+        let first = MiniClient(cluster, on: 2)
+        first.subscribe("log")
+        cluster.run(milliseconds: 20)
+        for n in 0..<5 { publisher.publish("log", "\(n)") }
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [publisher, first])
+        guard case .success(let answer) = first.subscribed["log"] else { Issue.record("not subscribed"); return }
+        cluster.broker(2).closeSession(first.session)
+        for n in 5..<60 { publisher.publish("log", "\(n)") }
+        cluster.run(milliseconds: 20)
+        let second = MiniClient(cluster, on: 3)
+        second.subscribe("log", SubscribeOptions(recover: Position(epoch: answer.epoch, offset: 5)))
+        cluster.run(milliseconds: 50)
+        for n in 60..<70 { publisher.publish("log", "\(n)") }
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [publisher, second])
+        guard case .success(let resumed) = second.subscribed["log"] else { Issue.record("not resumed"); return }
+        #expect(resumed.recovered)
+        #expect(second.received["log"]?.map(\.text) == (5..<70).map(String.init))
+        #expect(second.gaps.isEmpty)
+    }
+
+    @Test("DL-10 a position that retention has passed is answered by a gap, and the rest in order")
+    func retentionGap() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let publisher = MiniClient(cluster, on: 1)
+        for n in 1...100 { publisher.publish("few:x", "\(n)") }
+        cluster.run(milliseconds: 50)
+        let late = MiniClient(cluster, on: 2)
+        late.subscribe("few:x", SubscribeOptions(recover: Position(epoch: 0, offset: 3)))
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [publisher, late])
+        guard case .success(let answer) = late.subscribed["few:x"] else { Issue.record("not subscribed"); return }
+        #expect(!answer.recovered)
+        #expect(answer.gap == Gap(from: 4, to: 90, reason: .trimmed))
+        #expect(late.received["few:x"]?.map(\.offset) == (91...100).map { UInt64($0) })
+    }
+
+    @Test("DL-08 the same idempotency key or producer sequence takes effect once, on every node")
+    func idempotence() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let one = MiniClient(cluster, on: 1)
+        let two = MiniClient(cluster, on: 2)
+        let first = one.publish("orders", "a", key: "k1")
+        cluster.run(milliseconds: 20)
+        let again = two.publish("orders", "a", key: "k1")
+        let stamp = ProducerStamp(id: Array("p".utf8)[...], epoch: 1, sequence: 0)
+        let third = two.publish("orders", "b", producer: stamp)
+        cluster.run(milliseconds: 20)
+        let fourth = one.publish("orders", "b", producer: stamp)
+        let history = one.history("orders", limit: 10)
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [one, two])
+        guard case .success(.appended(let at)) = one.published[first] else { Issue.record("first"); return }
+        #expect(two.published[again] == .success(.duplicate(at)))
+        guard case .success(.appended(let second)) = two.published[third] else { Issue.record("third"); return }
+        #expect(one.published[fourth] == .success(.duplicate(second)))
+        guard case .success(let log) = one.histories[history] else { Issue.record("history"); return }
+        #expect(log.publications.map(\.offset) == [1, 2])
+    }
+
+    @Test("DL-02 a consumer's cursor is durable: after its session and the owner are gone it continues behind its last ack")
+    func cursors() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let owner = try #require(cluster.owner(of: "jobs"))
+        let others = (1...3).filter { $0 != owner }
+        let publisher = MiniClient(cluster, on: others[0])
+        let worker = MiniClient(cluster, on: others[1])
+        worker.subscribe("jobs", SubscribeOptions(ackWindow: 4, consumer: Array("w".utf8)))
+        cluster.run(milliseconds: 20)
+        for n in 1...20 { publisher.publish("jobs", "\(n)") }
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [publisher, worker])
+        #expect(worker.received["jobs"]?.map(\.offset) == [1, 2, 3, 4], "the window holds back the rest")
+        guard case .success(let answer) = worker.subscribed["jobs"] else { Issue.record("not subscribed"); return }
+        let broker = cluster.broker(others[1])
+        try broker.acknowledge(
+            worker.session,
+            room: RoomName("jobs"),
+            position: Position(epoch: answer.epoch, offset: 3)
+        )
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [worker])
+        #expect(worker.received["jobs"]?.map(\.offset) == [1, 2, 3, 4, 5, 6, 7])
+        cluster.run(milliseconds: 1200)
+        broker.closeSession(worker.session)
+        cluster.kill(owner)
+        cluster.run(milliseconds: 1500)
+        let next = MiniClient(cluster, on: others[0])
+        next.subscribe("jobs", SubscribeOptions(ackWindow: 100, consumer: Array("w".utf8)))
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [next])
+        #expect(next.received["jobs"]?.map(\.offset) == (4...20).map { UInt64($0) })
+    }
+
+    @Test("CL-21 CL-09 without a quorum guaranteed publishes are refused and best effort goes on locally; after healing all agree")
+    func minority() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let alone = MiniClient(cluster, on: 1)
+        let neighbour = MiniClient(cluster, on: 1)
+        neighbour.subscribe("be:chat")
+        cluster.run(milliseconds: 20)
+        cluster.blackhole(1)
+        for other in 2...3 {
+            cluster.broker(1).onPeerDown(NodeID(UInt64(other)))
+            cluster.broker(other).onPeerDown(NodeID(1))
+        }
+        cluster.run(milliseconds: 4000)
+        #expect(cluster.broker(1).isDegraded)
+        let refused = alone.publish("lobby", "x")
+        alone.publish("be:chat", "hello")
+        cluster.run(milliseconds: 20)
+        let majority = MiniClient(cluster, on: 2)
+        let kept = majority.publish("lobby", "y")
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [alone, neighbour, majority])
+        #expect(alone.published[refused] == .failure(.noQuorum))
+        #expect(neighbour.received["be:chat"]?.map(\.text) == ["hello"])
+        guard case .success = majority.published[kept] else { Issue.record("the majority goes on"); return }
+        cluster.heal()
+        for other in 2...3 {
+            cluster.broker(1).onPeerUp(NodeID(UInt64(other)))
+            cluster.broker(other).onPeerUp(NodeID(1))
+        }
+        cluster.run(milliseconds: 5000)
+        #expect(!cluster.broker(1).isDegraded)
+        for partition in 0..<4 {
+            let digests = (1...3).map { cluster.broker($0).partitionState(PartitionID(UInt32(partition)))?.digest }
+            #expect(Set(digests).count == 1, "partition \(partition)")
+        }
+    }
+}

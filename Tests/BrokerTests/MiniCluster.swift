@@ -1,0 +1,230 @@
+import Broker
+import PeerProtocol
+import Primitives
+import Raft
+import Rooms
+
+/// A few brokers on one thread with a perfect network and an instant disk: enough to watch the protocol, without faults.
+final class MiniCluster {
+    let ids: [NodeID]
+    private(set) var brokers: [NodeID: Broker] = [:]
+    private var now = Instant(nanoseconds: 1_000_000_000)
+    private var wall: Timestamp = 1_700_000_000_000
+    private var logs: [NodeID: [GroupID: [Entry]]] = [:]
+    private var inFlight: [(from: NodeID, to: NodeID, message: PeerMessage)] = []
+    private(set) var edge: [NodeID: [EdgeDirective]] = [:]
+    private(set) var events: [(NodeID, BrokerEvent)] = []
+    /// Frames that crossed between nodes, per receiver.
+    private(set) var publicationFrames: [NodeID: Int] = [:]
+    /// Links that are cut, by (from, to).
+    var cut: Set<[NodeID]> = []
+
+    static let namespaces = NamespaceTable([
+        NamespacePolicy(prefix: Array("be:".utf8), deliveryClass: .bestEffort),
+        NamespacePolicy(prefix: Array("few:".utf8), retentionCount: 10),
+    ])
+
+    init(nodes: Int = 3, partitions: Int = 4, adjust: (inout BrokerSettings) -> Void = { _ in }) throws {
+        ids = (1...nodes).map { NodeID(UInt64($0)) }
+        let list = ids.map { ClusterNode(id: $0, name: "n\($0)") }
+        for id in ids {
+            var settings = BrokerSettings(
+                node: id,
+                nodes: list,
+                controlVoters: Array(ids.prefix(5)),
+                partitions: partitions,
+                replicationFactor: min(3, nodes),
+                namespaces: MiniCluster.namespaces,
+                seed: id.rawValue
+            )
+            adjust(&settings)
+            brokers[id] = try Broker(settings: settings, restored: [], now: now, wall: wall)
+        }
+        for a in ids { for b in ids where a != b { brokers[a]?.onPeerUp(b) } }
+    }
+
+    func broker(_ number: Int) -> Broker { brokers[NodeID(UInt64(number))]! }
+
+    /// Lets `milliseconds` pass.
+    func run(milliseconds: Int) {
+        for _ in 0..<max(1, milliseconds / 10) {
+            now = now + .milliseconds(10)
+            wall += 10
+            for id in ids { brokers[id]?.advance(now: now, wall: wall); brokers[id]?.tick() }
+            settle()
+        }
+    }
+
+    /// Lets everything that is under way arrive, without moving the clock.
+    func settle() {
+        var isBusy = true
+        while isBusy {
+            isBusy = false
+            for id in ids {
+                guard let broker = brokers[id] else { continue }
+                broker.settle()
+                if drain(id, broker) { isBusy = true }
+            }
+            let messages = inFlight
+            inFlight.removeAll()
+            for (from, to, message) in messages {
+                isBusy = true
+                if case .publications = message { publicationFrames[to, default: 0] += 1 }
+                brokers[to]?.onPeerMessage(from: from, message)
+            }
+        }
+    }
+
+    private func drain(_ id: NodeID, _ broker: Broker) -> Bool {
+        let box = broker.outbox
+        broker.outbox = Outbox()
+        for (to, message) in box.peers where !cut.contains([id, to]) && brokers[to] != nil {
+            inFlight.append((id, to, message))
+        }
+        for request in box.storage { store(id, broker, request) }
+        edge[id, default: []] += box.edge
+        events += box.events.map { (id, $0) }
+        return !box.isEmpty
+    }
+
+    private func store(_ id: NodeID, _ broker: Broker, _ request: StorageRequest) {
+        switch request {
+        case .append(let ticket, let items):
+            for item in items {
+                var log = logs[id]?[item.group] ?? []
+                if let first = item.entries.first { log.removeAll { $0.index >= first.index } }
+                logs[id, default: [:]][item.group] = log + item.entries
+            }
+            broker.onDurable(ticket: ticket)
+        case .read(let token, let group, let from, let upTo, let maxBytes):
+            var taken: [Entry] = []
+            var bytes = 0
+            for entry in logs[id]?[group] ?? [] where entry.index >= from && entry.index <= upTo {
+                if !taken.isEmpty, bytes + entry.data.count > maxBytes { break }
+                bytes += entry.data.count
+                taken.append(entry)
+            }
+            broker.onEntriesRead(token: token, taken.first?.index == from ? taken : [])
+        case .saveSnapshot(let group, let descriptor, _):
+            broker.onSnapshotSaved(group: group, index: descriptor.index, succeeded: true)
+        case .installSnapshot(let group, let descriptor, _, let entries):
+            logs[id, default: [:]][group] = entries
+            broker.onSnapshotInstalled(group: group, index: descriptor.index, succeeded: true)
+        case .dropLog(let group, let below):
+            logs[id]?[group]?.removeAll { $0.index < below }
+        }
+    }
+
+    func kill(_ number: Int) {
+        let dead = NodeID(UInt64(number))
+        brokers[dead] = nil
+        for id in ids where id != dead { brokers[id]?.onPeerDown(dead) }
+    }
+
+    /// Cuts a node off without a word: links stay up, nothing passes.
+    func blackhole(_ number: Int) {
+        let node = NodeID(UInt64(number))
+        for id in ids where id != node {
+            cut.insert([node, id])
+            cut.insert([id, node])
+        }
+    }
+
+    func heal() { cut.removeAll() }
+
+    func takeEdge(_ number: Int) -> [EdgeDirective] {
+        let id = NodeID(UInt64(number))
+        defer { edge[id] = [] }
+        return edge[id] ?? []
+    }
+
+    func owner(of room: String) -> Int? {
+        let partition = brokers.values.first!.partition(of: RoomName(room))
+        return ids.first { brokers[$0]?.isServing(partition) == true }.map { Int($0.rawValue) }
+    }
+}
+
+/// A client session on one node of a `MiniCluster`.
+final class MiniClient {
+    let cluster: MiniCluster
+    let number: Int
+    let session: SessionID
+    private var nextCommand: UInt64 = 1
+    private(set) var received: [String: [(offset: UInt64, text: String)]] = [:]
+    private(set) var published: [UInt64: Result<PublishOutcome, RequestError>] = [:]
+    private(set) var subscribed: [String: Result<SubscribeResult, RequestError>] = [:]
+    private(set) var histories: [UInt64: Result<HistoryResult, RequestError>] = [:]
+    private(set) var gaps: [Gap] = []
+
+    init(_ cluster: MiniCluster, on number: Int) {
+        self.cluster = cluster
+        self.number = number
+        session = cluster.broker(number).openSession()!
+    }
+
+    private func token() -> RequestToken {
+        defer { nextCommand += 1 }
+        return RequestToken(session: session, command: nextCommand)
+    }
+
+    @discardableResult
+    func publish(_ room: String, _ text: String, producer: ProducerStamp? = nil, key: String = "") -> UInt64 {
+        let token = token()
+        cluster.broker(number).publish(
+            token,
+            room: RoomName(room),
+            body: MessageBody(payload: Array(text.utf8)[...]).encoded()[...],
+            producer: producer,
+            idempotencyKey: Array(key.utf8)[...]
+        )
+        return token.command
+    }
+
+    func subscribe(_ room: String, _ options: SubscribeOptions = SubscribeOptions()) {
+        cluster.broker(number).subscribe(token(), room: RoomName(room), options: options)
+    }
+
+    func history(_ room: String, since: Position? = nil, limit: Int, reverse: Bool = false) -> UInt64 {
+        let token = token()
+        cluster.broker(number).history(token, room: RoomName(room), since: since, limit: limit, reverse: reverse)
+        return token.command
+    }
+
+    /// Takes in what the node told its sessions since the last call. One client per node, or call it on each.
+    static func deliver(_ cluster: MiniCluster, _ clients: [MiniClient]) {
+        for number in Set(clients.map(\.number)) {
+            guard cluster.brokers[NodeID(UInt64(number))] != nil else { continue }
+            let broker = cluster.broker(number)
+            let mine = clients.filter { $0.number == number }
+            for directive in cluster.takeEdge(number) {
+                switch directive {
+                case .published(let token, let result):
+                    mine.first { $0.session == token.session }?.published[token.command] = result
+                case .subscribed(let token, let room, let result):
+                    guard let client = mine.first(where: { $0.session == token.session }) else { continue }
+                    client.subscribed[room.description] = result
+                    if case .success(let answer) = result { client.take(room.description, answer.publications) }
+                case .history(let token, _, let result):
+                    mine.first { $0.session == token.session }?.histories[token.command] = result
+                case .broadcast(let room, let publication):
+                    for client in mine where broker.liveSubscribers(of: room).contains(client.session.slot) {
+                        client.take(broker.roomName(of: room).description, [publication])
+                    }
+                case .publications(let session, let room, let publications):
+                    mine.first { $0.session == session }?
+                        .take(broker.roomName(of: room).description, publications)
+                case .gap(let session, _, let gap): mine.first { $0.session == session }?.gaps.append(gap)
+                case .resubscribe: break
+                }
+            }
+        }
+    }
+
+    private func take(_ room: String, _ publications: [Publication]) {
+        for publication in publications {
+            let text = (try? MessageBody(decoding: publication.body))
+                .map { String(decoding: $0.payload, as: UTF8.self) } ?? "?"
+            received[room, default: []].append((publication.offset, text))
+        }
+    }
+}

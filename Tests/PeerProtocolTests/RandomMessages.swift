@@ -1,0 +1,194 @@
+import PeerProtocol
+import Primitives
+import Raft
+import Rooms
+
+/// Random peer messages of every case, for round trips and as seeds of the fuzzers.
+struct RandomMessages {
+    static let cases = 15
+    static let raftCases = 10
+    var random: Xoshiro256
+
+    init(seed: UInt64) { random = Xoshiro256(seed: seed) }
+
+    mutating func message(_ index: Int) -> PeerMessage {
+        switch index {
+        case 0: return .raft(group(), raft(Int(random.below(UInt64(RandomMessages.raftCases)))))
+        case 1:
+            return .publish(
+                PublishStream(
+                    partition: partition(),
+                    gateway: GatewayID(rawValue: random.next()),
+                    attempt: UInt32(truncatingIfNeeded: random.next()),
+                    first: number(),
+                    acknowledgedBelow: number(),
+                    commands: list(20) { $0.slice(100) }
+                )
+            )
+        case 2:
+            return .published(
+                PublishedResults(
+                    partition: partition(),
+                    gateway: GatewayID(rawValue: random.next()),
+                    results: list(20) { .init(sequence: $0.number(), outcome: $0.outcome()) }
+                )
+            )
+        case 3:
+            return .publishRefused(
+                PublishRefusal(
+                    partition: partition(),
+                    gateway: GatewayID(rawValue: random.next()),
+                    attempt: UInt32(truncatingIfNeeded: random.next()),
+                    owner: node()
+                )
+            )
+        case 4: return .announce(partition(), room(), body: slice(300))
+        case 5:
+            return .fetch(
+                FetchRequest(
+                    partition: partition(),
+                    token: number(),
+                    room: room(),
+                    register: flip(),
+                    linearizable: flip(),
+                    epoch: random.next(),
+                    from: number(),
+                    limit: UInt32(truncatingIfNeeded: random.next()),
+                    consumer: bytes(30)
+                )
+            )
+        case 6:
+            let status: FetchReply.Status = [.ok, .notOwner(node()), .busy][Int(random.below(3))]
+            return .fetched(
+                FetchReply(
+                    partition: partition(),
+                    token: number(),
+                    room: room(),
+                    status: status,
+                    head: RoomHead(epoch: random.next(), first: number(), next: number()),
+                    publications: publications(),
+                    cursor: flip() ? number() : nil
+                )
+            )
+        case 7: return .uninterested(partition(), room())
+        case 8: return .publications(partition(), room(), epoch: random.next(), publications())
+        case 9:
+            return .acknowledge(
+                partition(),
+                list(20) {
+                    CursorUpdate(
+                        room: $0.room(),
+                        consumer: $0.bytes(30),
+                        position: Position(epoch: $0.random.next(), offset: $0.number())
+                    )
+                }
+            )
+        case 10: return .owners(list(20) { .init(partition: $0.partition(), term: $0.number()) })
+        case 11: return .keepalive
+        case 12:
+            return .snapshotChunk(
+                SnapshotChunk(
+                    group: group(),
+                    term: number(),
+                    descriptor: descriptor(),
+                    stateBytes: number(),
+                    firstEntry: number(),
+                    offset: number(),
+                    state: slice(500),
+                    entries: entries()
+                )
+            )
+        case 13: return .snapshotProgress(group(), index: number(), received: number())
+        default: return .snapshotRequest(group())
+        }
+    }
+
+    mutating func raft(_ index: Int) -> RaftMessage {
+        let body: RaftMessage.Body
+        switch index {
+        case 0: body = .preVote(vote())
+        case 1: body = .preVoteReply(granted: flip())
+        case 2: body = .vote(vote())
+        case 3: body = .voteReply(granted: flip())
+        case 4:
+            body = .append(
+                AppendRequest(
+                    previousIndex: number(),
+                    previousTerm: number(),
+                    commit: number(),
+                    entries: entries()
+                )
+            )
+        case 5:
+            body = .appendReply(
+                AppendReply(index: number(), rejected: flip(), hintIndex: number(), hintTerm: number())
+            )
+        case 6: body = .heartbeat(commit: number(), context: number())
+        case 7: body = .heartbeatReply(context: number())
+        case 8: body = .snapshot(descriptor())
+        default: body = .timeoutNow
+        }
+        return RaftMessage(from: NodeID(random.next()), to: NodeID(random.next()), term: number(), body: body)
+    }
+
+    /// Small, middling and huge numbers alike, with the extremes.
+    mutating func number() -> UInt64 {
+        switch random.below(8) {
+        case 0: 0
+        case 1: .max
+        case 2: random.next()
+        default: random.below(1 << random.below(50))
+        }
+    }
+
+    private mutating func flip() -> Bool { random.chance(1, in: 2) }
+    private mutating func partition() -> PartitionID { PartitionID(UInt32(truncatingIfNeeded: number())) }
+    private mutating func group() -> GroupID { GroupID(rawValue: UInt32(truncatingIfNeeded: number())) }
+    private mutating func node() -> NodeID? { flip() ? NodeID(random.next()) : nil }
+
+    mutating func bytes(_ limit: UInt64) -> [UInt8] {
+        (0..<random.below(limit + 1)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+    }
+
+    private mutating func slice(_ limit: UInt64) -> ArraySlice<UInt8> { bytes(limit)[...] }
+    private mutating func room() -> RoomName { RoomName(bytes(60)) }
+
+    private mutating func list<T>(_ limit: UInt64, _ make: (inout RandomMessages) -> T) -> [T] {
+        (0..<random.below(limit + 1)).map { _ in make(&self) }
+    }
+
+    private mutating func publications() -> [Publication] {
+        list(20) { Publication(offset: $0.number(), timestamp: $0.number(), body: $0.slice(100)) }
+    }
+
+    private mutating func entries() -> [Entry] {
+        list(20) {
+            let kind = EntryKind(rawValue: UInt8($0.random.below(3)))!
+            return Entry(term: $0.number(), index: $0.number(), kind: kind, data: $0.bytes(100))
+        }
+    }
+
+    private mutating func descriptor() -> SnapshotDescriptor {
+        SnapshotDescriptor(
+            index: number(),
+            term: number(),
+            membership: Membership(
+                voters: list(5) { NodeID($0.random.next()) },
+                outgoing: list(5) { NodeID($0.random.next()) },
+                learners: list(5) { NodeID($0.random.next()) }
+            )
+        )
+    }
+
+    private mutating func vote() -> VoteRequest {
+        VoteRequest(lastIndex: number(), lastTerm: number(), isTransfer: flip())
+    }
+
+    private mutating func outcome() -> PublishOutcome {
+        let at = Position(epoch: random.next(), offset: number())
+        return [
+            .appended(at), .duplicate(at), .duplicateUnknownOffset, .sequenceGap(expected: number()),
+            .fenced(currentEpoch: number()), .unknownProducer, .limitReached,
+        ][Int(random.below(7))]
+    }
+}
