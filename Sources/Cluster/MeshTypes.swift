@@ -1,0 +1,96 @@
+import PeerProtocol
+import Primitives
+
+/// Who this node says it is on the mesh, and what it can prove.
+package struct MeshIdentity: Sendable {
+    /// Keeps meshes apart; 1 to 64 bytes.
+    package var clusterName: String
+    /// The node's name in the configuration; 1 to 64 bytes.
+    package var name: String
+    /// The identity kept in the data directory.
+    package var node: NodeID
+    /// Larger at every start of the node.
+    package var incarnation: UInt64
+    /// What all nodes of the cluster know. Never sent.
+    package var secret: [UInt8]
+    /// Bits of optional abilities, told to the peer.
+    package var features: UInt64
+    package var protocolVersion: UInt16
+
+    package init(
+        clusterName: String,
+        name: String,
+        node: NodeID,
+        incarnation: UInt64,
+        secret: [UInt8],
+        features: UInt64 = 0,
+        protocolVersion: UInt16 = PeerFrame.version
+    ) {
+        self.clusterName = clusterName
+        self.name = name
+        self.node = node
+        self.incarnation = incarnation
+        self.secret = secret
+        self.features = features
+        self.protocolVersion = protocolVersion
+    }
+}
+
+/// Another node of the cluster, as the configuration names it.
+package struct MeshPeer: Equatable, Sendable {
+    package var name: String
+    package var host: String
+    package var port: Int
+
+    package init(name: String, host: String, port: Int) {
+        self.name = name
+        self.host = host
+        self.port = port
+    }
+}
+
+/// What a mesh tells its owner, on its loop.
+package enum MeshEvent: Sendable {
+    /// A link is proven and admitted; messages to the node go out from here on.
+    case up(NodeID, name: String)
+    /// The link is gone, and perhaps messages of either direction with it: both sides go on from their positions.
+    case down(NodeID, name: String, reason: String)
+    case message(from: NodeID, PeerMessage)
+    /// A handshake ended in a refusal, by this side or by the other. At most a few a second are told.
+    case refused(address: String, reason: String)
+}
+
+/// Bounds and times of a mesh.
+package struct MeshSettings: Sendable {
+    /// The largest frame either way, in bytes; alike on all nodes.
+    package var maxFrame = PeerFrame.defaultLimit
+    /// Bytes that may wait for one peer; above it the link is reset.
+    package var maxQueue = 64 << 20
+    /// Connections in the midst of a handshake; above it the oldest is dropped.
+    package var maxHandshakes = 128
+    package var handshakeTimeout = Interval.seconds(3)
+    /// The first pause before dialling again; it doubles up to `maxRetry`, and half of it is chance.
+    package var minRetry = Interval.milliseconds(50)
+    package var maxRetry = Interval.seconds(1)
+
+    package init() {}
+}
+
+/// What went over the links with one peer since this node began (CL-18).
+package struct LinkStatistics: Equatable, Sendable {
+    package var name: String
+    /// The peer's identity while the link is up.
+    package var node: NodeID?
+    /// Bytes of the TCP streams, handshakes included.
+    package var bytesIn: UInt64 = 0
+    package var bytesOut: UInt64 = 0
+    package var messagesIn: UInt64 = 0
+    package var messagesOut: UInt64 = 0
+    /// Bytes that wait to be sent.
+    package var queuedBytes = 0
+    /// Links made, and how many of them were reset because their queue was full.
+    package var connects: UInt64 = 0
+    package var overflows: UInt64 = 0
+
+    package init(name: String) { self.name = name }
+}

@@ -1,0 +1,25 @@
+import COpenSSL
+
+/// A refusal of the system's OpenSSL.
+package struct OpenSSLError: Error, Equatable, CustomStringConvertible {
+    /// The function that failed.
+    package let function: String
+    /// The first entry of the thread's error queue, e.g. `error:0308010C:digital envelope routines::unsupported`.
+    package let reason: String
+
+    /// Takes the thread's error queue, which is empty afterwards.
+    init(_ function: String) {
+        self.function = function
+        let code = ERR_get_error()
+        if code == 0 {
+            reason = "no reason given"
+        } else {
+            var text = [CChar](repeating: 0, count: 256)
+            ERR_error_string_n(code, &text, text.count)
+            reason = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
+        ERR_clear_error()
+    }
+
+    package var description: String { "OpenSSL \(function): \(reason)" }
+}
