@@ -1,0 +1,54 @@
+/// Where the admin service gets its answers: every closure is called once per request and must return soon.
+package struct AdminRoutes: Sendable {
+    /// Prometheus text, made with `PrometheusText`.
+    package var metrics: @Sendable () async -> String
+    /// Whether the process works at all; false is a reason to restart it.
+    package var live: @Sendable () async -> HealthReport
+    /// Whether the node should get traffic: false while it starts, drains or has no quorum.
+    package var ready: @Sendable () async -> HealthReport
+    /// Members, owners, quorum and lag, as a JSON object.
+    package var cluster: @Sendable () async -> String
+    /// The state of the external Redis, as a JSON object; `AdminRoutes.redisDisabled` where there is none.
+    package var redis: @Sendable () async -> String
+    /// Everything about the node, as a JSON object.
+    package var status: @Sendable () async -> String
+
+    package init(
+        metrics: @escaping @Sendable () async -> String,
+        live: @escaping @Sendable () async -> HealthReport,
+        ready: @escaping @Sendable () async -> HealthReport,
+        cluster: @escaping @Sendable () async -> String,
+        redis: @escaping @Sendable () async -> String,
+        status: @escaping @Sendable () async -> String
+    ) {
+        self.metrics = metrics
+        self.live = live
+        self.ready = ready
+        self.cluster = cluster
+        self.redis = redis
+        self.status = status
+    }
+
+    /// What `/health/redis` says where no Redis belongs: in standalone mode the node works alone by design, and says so
+    /// in the words that existing monitors know.
+    package static func redisDisabled(standalone: Bool) -> String {
+        standalone
+            ? #"{"status":"disabled","fallback_mode":true,"message":"Redis is disabled, using single-instance mode"}"#
+            : #"{"status":"disabled","fallback_mode":false,"message":"Redis is not used in cluster mode"}"#
+    }
+}
+
+/// The answer to a health check.
+package struct HealthReport: Sendable, Equatable {
+    package var isHealthy: Bool
+    /// For people: why not; empty when healthy.
+    package var reason: String
+
+    package init(isHealthy: Bool, reason: String = "") {
+        self.isHealthy = isHealthy
+        self.reason = reason
+    }
+
+    package static let healthy = HealthReport(isHealthy: true)
+    package static func unhealthy(_ reason: String) -> HealthReport { HealthReport(isHealthy: false, reason: reason) }
+}

@@ -1,0 +1,150 @@
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import ServiceLifecycle
+
+/// The node's admin port: metrics, health and status over plain HTTP, to be kept on a private address.
+///
+/// | Route | Answer |
+/// |---|---|
+/// | `GET /metrics` | Prometheus text |
+/// | `GET /health/live` | 200, or 503 with the reason |
+/// | `GET /health/ready` | 200, or 503 with the reason |
+/// | `GET /health/cluster`, `/health/redis`, `/status` | JSON |
+///
+/// `HEAD` answers like `GET` without the body, another method 405, another path 404; errors are JSON objects with the
+/// key `error`. At most 64 connections at a time, closed after 30 idle seconds; heads of at most 16 KiB.
+package actor AdminService {
+    /// Why the service did not start.
+    package enum StartError: Error, Equatable {
+        case alreadyStarted
+        /// It ended before it listened.
+        case ended
+    }
+
+    private let host: String
+    private let port: Int
+    private let routes: AdminRoutes
+    private let logger: Logger
+    private var running: (group: ServiceGroup, task: Task<Void, Never>)?
+
+    /// `port` 0 takes a free one.
+    package init(host: String, port: Int, routes: AdminRoutes, logger: Logger) {
+        self.host = host
+        self.port = port
+        self.routes = routes
+        self.logger = logger
+    }
+
+    /// Listens and returns the port. Throws the system's error when the address cannot be had.
+    package func start() async throws -> Int {
+        guard running == nil else { throw StartError.alreadyStarted }
+        let (ports, continuation) = AsyncThrowingStream<Int, any Error>.makeStream()
+        let requested = port
+        let application = Application(
+            responder: AdminResponder(routes: routes),
+            server: .http1(
+                configuration: HTTP1Channel.Configuration(
+                    idleTimeout: .seconds(30),
+                    httpDecoderConfiguration: HTTP1Channel.Configuration.DecoderConfiguration(
+                        maxHeaderFieldSize: 8 << 10,
+                        maxHeaderListSize: 16 << 10,
+                        maxHeaderFieldCount: 100
+                    )
+                )
+            ),
+            configuration: ApplicationConfiguration(
+                address: .hostname(host, port: port),
+                availableConnectionsDelegate: MaximumAvailableConnections(64)
+            ),
+            onServerRunning: { channel in
+                continuation.yield(channel.localAddress?.port ?? requested)
+            },
+            logger: logger
+        )
+        var lifecycle = ServiceGroupConfiguration(services: [application], logger: logger)
+        // A client that keeps reading a reply is cut off rather than holding up the node's end.
+        lifecycle.maximumGracefulShutdownDuration = .seconds(2)
+        let group = ServiceGroup(configuration: lifecycle)
+        let task = Task {
+            do {
+                try await group.run()
+                continuation.finish()
+            } catch {
+                continuation.finish(throwing: error)
+            }
+        }
+        running = (group, task)
+        do {
+            for try await port in ports { return port }
+        } catch {
+            running = nil
+            throw error
+        }
+        running = nil
+        throw StartError.ended
+    }
+
+    /// Stops listening, closes what is open and returns when that is done, after 2 seconds at the latest.
+    package func stop() async {
+        guard let (group, task) = running else { return }
+        running = nil
+        await group.triggerGracefulShutdown()
+        await task.value
+    }
+}
+
+/// Finds the route of a request.
+private struct AdminResponder: HTTPResponder {
+    typealias Context = BasicRequestContext
+
+    let routes: AdminRoutes
+
+    @Sendable func respond(to request: Request, context: BasicRequestContext) async throws -> Response {
+        var response = await answer(path: request.uri.path, isRead: request.method == .get || request.method == .head)
+        if request.method == .head {
+            let length = response.body.contentLength ?? 0
+            response.body = ResponseBody()
+            response.headers[.contentLength] = String(length)
+        }
+        return response
+    }
+
+    private func answer(path: String, isRead: Bool) async -> Response {
+        let known = ["/metrics", "/health/live", "/health/ready", "/health/cluster", "/health/redis", "/status"]
+        guard known.contains(path) else { return json(.notFound, #"{"error":"no such path"}"#) }
+        guard isRead else {
+            var response = json(.methodNotAllowed, #"{"error":"method not allowed; use GET"}"#)
+            response.headers[.allow] = "GET, HEAD"
+            return response
+        }
+        switch path {
+        case "/metrics": return text(.ok, PrometheusText.contentType, await routes.metrics())
+        case "/health/live": return health(await routes.live())
+        case "/health/ready": return health(await routes.ready())
+        case "/health/cluster": return json(.ok, await routes.cluster())
+        case "/health/redis": return json(.ok, await routes.redis())
+        default: return json(.ok, await routes.status())
+        }
+    }
+
+    private func health(_ report: HealthReport) -> Response {
+        report.isHealthy
+            ? json(.ok, #"{"status":"ok"}"#)
+            : json(.serviceUnavailable, #"{"status":"unavailable","reason":\#(JSONText.quote(report.reason))}"#)
+    }
+
+    private func json(_ status: HTTPResponse.Status, _ body: String) -> Response {
+        text(status, "application/json", body)
+    }
+
+    private func text(_ status: HTTPResponse.Status, _ contentType: String, _ body: String) -> Response {
+        Response(
+            status: status,
+            headers: [.contentType: contentType, .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: body))
+        )
+    }
+}

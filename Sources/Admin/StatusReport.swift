@@ -1,0 +1,165 @@
+import Foundation
+
+/// What `GET /status` answers and `vencejo status` shows: one node's view of itself and of the cluster.
+package struct StatusReport: Codable, Sendable {
+    package struct Node: Codable, Sendable {
+        package var name: String
+        package var id: String
+        /// `self`, `up`, `suspected` or `down`, as seen by the node that answers.
+        package var state: String
+        package var host: String
+        package var gatewayPort: Int
+        package var zone: String
+        /// Partitions that it owns, as far as the node that answers knows.
+        package var owned: Int
+
+        package init(
+            name: String,
+            id: String,
+            state: String,
+            host: String,
+            gatewayPort: Int,
+            zone: String,
+            owned: Int
+        ) {
+            self.name = name
+            self.id = id
+            self.state = state
+            self.host = host
+            self.gatewayPort = gatewayPort
+            self.zone = zone
+            self.owned = owned
+        }
+    }
+
+    package struct Partition: Codable, Sendable {
+        package var id: Int
+        /// Name of the owner; nil when none is known.
+        package var owner: String?
+        package var term: UInt64
+        package var replicas: [String]
+        /// This node's replica: `leader`, `follower`, …, or `none`.
+        package var role: String
+        package var commit: UInt64
+        package var applied: UInt64
+        package var firstIndex: UInt64
+        package var lastIndex: UInt64
+        package var rooms: Int
+        package var degraded: Bool
+        package var faulty: Bool
+
+        package init(
+            id: Int,
+            owner: String?,
+            term: UInt64,
+            replicas: [String],
+            role: String,
+            commit: UInt64,
+            applied: UInt64,
+            firstIndex: UInt64,
+            lastIndex: UInt64,
+            rooms: Int,
+            degraded: Bool,
+            faulty: Bool
+        ) {
+            self.id = id
+            self.owner = owner
+            self.term = term
+            self.replicas = replicas
+            self.role = role
+            self.commit = commit
+            self.applied = applied
+            self.firstIndex = firstIndex
+            self.lastIndex = lastIndex
+            self.rooms = rooms
+            self.degraded = degraded
+            self.faulty = faulty
+        }
+    }
+
+    package struct Event: Codable, Sendable {
+        /// Milliseconds since 1970.
+        package var time: UInt64
+        package var kind: String
+        package var text: String
+
+        package init(time: UInt64, kind: String, text: String) {
+            self.time = time
+            self.kind = kind
+            self.text = text
+        }
+    }
+
+    package var node: String
+    package var mode: String
+    package var version: String
+    package var cluster: String
+    package var uptimeSeconds: Int
+    package var ready: Bool
+    package var reason: String
+    package var degraded: Bool
+    package var diskHealthy: Bool
+    package var controlLeader: String?
+    package var placementEpoch: UInt64
+    package var connections: Int
+    package var sessions: Int
+    package var publishesAccepted: UInt64
+    package var messagesSent: UInt64
+    package var logBytes: Int
+    package var nodes: [Node]
+    package var partitions: [Partition]
+    package var events: [Event]
+    package var warnings: [String]
+
+    package init(
+        node: String,
+        mode: String,
+        version: String,
+        cluster: String,
+        uptimeSeconds: Int,
+        ready: Bool,
+        reason: String,
+        degraded: Bool,
+        diskHealthy: Bool,
+        controlLeader: String?,
+        placementEpoch: UInt64,
+        connections: Int,
+        sessions: Int,
+        publishesAccepted: UInt64,
+        messagesSent: UInt64,
+        logBytes: Int,
+        nodes: [Node],
+        partitions: [Partition],
+        events: [Event],
+        warnings: [String]
+    ) {
+        self.node = node
+        self.mode = mode
+        self.version = version
+        self.cluster = cluster
+        self.uptimeSeconds = uptimeSeconds
+        self.ready = ready
+        self.reason = reason
+        self.degraded = degraded
+        self.diskHealthy = diskHealthy
+        self.controlLeader = controlLeader
+        self.placementEpoch = placementEpoch
+        self.connections = connections
+        self.sessions = sessions
+        self.publishesAccepted = publishesAccepted
+        self.messagesSent = messagesSent
+        self.logBytes = logBytes
+        self.nodes = nodes
+        self.partitions = partitions
+        self.events = events
+        self.warnings = warnings
+    }
+
+    package func json() -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+    }
+
+    package init(json: [UInt8]) throws { self = try JSONDecoder().decode(StatusReport.self, from: Data(json)) }
+}

@@ -1,0 +1,20 @@
+/// Values that the file's format allows and this build does not carry out: refused, because a setting that is silently
+/// ignored is a lie. A line leaves this file when its part is built.
+extension ClusterConfiguration {
+    func refuseWhatIsNotBuilt(_ problems: inout ProblemList) {
+        if cluster.mode == .redis {
+            problems.add(
+                "cluster.mode",
+                value: .string("redis"),
+                "not built in this version; use \"cluster\" or \"standalone\""
+            )
+        }
+        for namespace in namespaces where namespace.compression {
+            problems.add(
+                "namespace[prefix \(SettingText.quote(namespace.prefix))].compression",
+                value: .boolean(true),
+                "not built in this version; use false"
+            )
+        }
+    }
+}

@@ -1,0 +1,143 @@
+import LogStorage
+import Primitives
+import SystemOpenSSL
+
+/// Who this node is: a random UUID in its data directory. Whoever wipes the directory makes another node of it.
+package struct NodeIdentity: Sendable, Equatable {
+    package let uuid: [UInt8]
+
+    /// The part of it that consensus uses.
+    package var node: NodeID {
+        NodeID(uuid.prefix(8).reduce(0) { $0 << 8 | UInt64($1) } | 1 << 63)
+    }
+
+    package var text: String {
+        let digits = Array("0123456789abcdef")
+        var text = ""
+        for (index, byte) in uuid.enumerated() {
+            if [4, 6, 8, 10].contains(index) { text.append("-") }
+            text.append(digits[Int(byte >> 4)])
+            text.append(digits[Int(byte & 15)])
+        }
+        return text
+    }
+
+    static let file = "identity"
+
+    /// Reads the identity, or draws one for an empty directory (UUID version 4, RFC 9562).
+    package static func load<D: Disk>(from store: LogStore<D>) throws -> NodeIdentity {
+        if let bytes = try store.readMeta(file) {
+            guard bytes.count == 16 else { throw NodeError.damagedMeta(file) }
+            return NodeIdentity(uuid: bytes)
+        }
+        var uuid = try SecureRandom.bytes(count: 16)
+        uuid[6] = uuid[6] & 0x0f | 0x40
+        uuid[8] = uuid[8] & 0x3f | 0x80
+        try store.writeMeta(file, uuid)
+        return NodeIdentity(uuid: uuid)
+    }
+}
+
+/// The nodes that formed the cluster, by name: written once, when every node of cluster.toml has met every other.
+///
+/// Until then nobody votes, so a node with an empty disk cannot help to elect a leader that misses acknowledged entries;
+/// afterwards a name that comes with another identity is refused (consensus.md, checks 5 and 6).
+package struct Formation: Sendable, Equatable {
+    package private(set) var members: [String: NodeID]
+    package let expected: [String]
+
+    static let file = "formation"
+
+    package init(expected: [String], own name: String, node: NodeID) {
+        self.expected = expected
+        members = [name: node]
+    }
+
+    package var isComplete: Bool { expected.allSatisfy { members[$0] != nil } }
+
+    package var missing: [String] { expected.filter { members[$0] == nil } }
+
+    /// Why a node that proves to know the secret is refused all the same; nil = it is welcome.
+    package func refusal(name: String, node: NodeID) -> String? {
+        guard expected.contains(name) else { return "\(name) is not a node of this cluster's cluster.toml" }
+        if let known = members[name], known != node {
+            return "\(name) was identity \(known) and is now \(node): its data directory was replaced. "
+                + "Restore the directory; a node with an empty disk must not vote for what it has forgotten"
+        }
+        if let other = members.first(where: { $0.value == node && $0.key != name }) {
+            return "identity \(node) belongs to \(other.key): the data directory was copied; give \(name) one of its own"
+        }
+        return nil
+    }
+
+    package mutating func learn(name: String, node: NodeID) { members[name] = node }
+
+    package static func load<D: Disk>(
+        from store: LogStore<D>,
+        expected: [String],
+        own name: String,
+        node: NodeID
+    ) throws -> Formation {
+        var formation = Formation(expected: expected, own: name, node: node)
+        guard let bytes = try store.readMeta(file) else { return formation }
+        try bytes.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            for _ in 0..<(try reader.readCount(limit: 4096, "formation")) {
+                let member = try reader.readString(limit: 255, "node name")
+                formation.members[member] = NodeID(try reader.read(UInt64.self))
+            }
+            try reader.expectEnd()
+        }
+        guard formation.members[name] == node else {
+            throw NodeError.foreignDirectory(name: name, owner: formation.members.first { $0.value == node }?.key)
+        }
+        for member in formation.members.keys.sorted() where !expected.contains(member) {
+            throw NodeError.memberMissing(member)
+        }
+        for member in expected where formation.members[member] == nil { throw NodeError.memberUnknown(member) }
+        return formation
+    }
+
+    package func save<D: Disk>(to store: LogStore<D>) throws {
+        var writer = ByteWriter()
+        writer.writeVarint(UInt64(members.count))
+        for name in members.keys.sorted() {
+            writer.writeString(name)
+            writer.write(members[name]?.rawValue ?? 0)
+        }
+        try store.writeMeta(Formation.file, writer.bytes)
+    }
+}
+
+/// Why a node does not start.
+package enum NodeError: Error, CustomStringConvertible {
+    case unknownNode(String, known: [String])
+    case damagedMeta(String)
+    case foreignDirectory(name: String, owner: String?)
+    case memberMissing(String)
+    case memberUnknown(String)
+    case listen(what: String, host: String, port: Int, reason: String)
+    case formationTimeout(missing: [String])
+
+    package var description: String {
+        switch self {
+        case .unknownNode(let name, let known):
+            "no [[node]] has id \"\(name)\"; cluster.toml has \(known.joined(separator: ", "))"
+        case .damagedMeta(let file):
+            "meta/\(file) in the data directory is damaged: restore it from a backup, or wipe the directory and let the "
+                + "node come back as a new one"
+        case .foreignDirectory(let name, let owner):
+            "this data directory belongs to \(owner ?? "another node"), not to \(name): check data_dir in cluster.toml"
+        case .memberMissing(let member):
+            "the cluster was formed with \(member), which cluster.toml no longer lists: put it back "
+                + "(membership cannot shrink by editing the file)"
+        case .memberUnknown(let member):
+            "cluster.toml lists \(member), which was not there when the cluster was formed: take it out "
+                + "(membership cannot grow by editing the file)"
+        case .listen(let what, let host, let port, let reason):
+            "cannot listen for \(what) on \(host):\(port): \(reason)"
+        case .formationTimeout(let missing):
+            "waiting for \(missing.joined(separator: ", ")): a new cluster forms when all its nodes have met once"
+        }
+    }
+}

@@ -1,0 +1,231 @@
+import Admin
+import Broker
+import ClusterConfiguration
+import EventLoops
+import Gateway
+import LogStorage
+import Primitives
+import Raft
+import Rooms
+
+/// Collects what the shards know into what the admin port answers.
+struct NodeReport: Sendable {
+    let node: NodeRuntime
+    let started: Instant
+    let shards: Shards
+
+    static let version = "0.1.0"
+
+    private struct ShardReport: Sendable {
+        var broker: BrokerStatus
+        var isReady: Bool
+        var isDegraded: Bool
+        var gateway: GatewayMetrics
+        var pendingAppends: Int
+    }
+
+    /// Asks every shard, on its loop.
+    private func collect() async -> [ShardReport] {
+        var reports: [ShardReport] = []
+        for runtime in node.runtimes {
+            reports.append(
+                await withCheckedContinuation { continuation in
+                    runtime.post(
+                        .call { runtime in
+                            continuation.resume(
+                                returning: ShardReport(
+                                    broker: runtime.broker.status(),
+                                    isReady: runtime.broker.isReady,
+                                    isDegraded: runtime.broker.isDegraded,
+                                    gateway: runtime.gateway?.metrics ?? GatewayMetrics(),
+                                    pendingAppends: runtime.pendingAppends
+                                )
+                            )
+                        }
+                    )
+                }
+            )
+        }
+        return reports
+    }
+
+    // MARK: Health
+
+    func live() -> HealthReport {
+        let stalled = shards.stalled(longerThan: .seconds(5), at: MonotonicClock.now())
+        return stalled.isEmpty
+            ? .healthy : .unhealthy("event loop \(stalled.map(String.init).joined(separator: ", ")) has stalled")
+    }
+
+    func ready() async -> HealthReport { NodeReport.readiness(await collect()) }
+
+    private static func readiness(_ reports: [ShardReport]) -> HealthReport {
+        let partitions = reports.flatMap(\.broker.partitions)
+        if reports.contains(where: { $0.broker.placementEpoch == 0 }) {
+            return .unhealthy("the placement of partitions is not known yet")
+        }
+        let ownerless = partitions.filter { $0.owner == nil }
+        if !ownerless.isEmpty {
+            return .unhealthy("\(ownerless.count) of \(partitions.count) partitions have no owner in reach")
+        }
+        if reports.contains(where: { !$0.broker.isDiskHealthy }) { return .unhealthy("the log cannot be written") }
+        return .healthy
+    }
+
+    // MARK: Status
+
+    func status() async -> StatusReport {
+        let reports = await collect()
+        let configuration = node.configuration
+        let partitions = reports.flatMap(\.broker.partitions).sorted { $0.id < $1.id }
+        let readiness = NodeReport.readiness(reports)
+        let ids = Dictionary(uniqueKeysWithValues: node.names.map { ($0.value, $0.key) })
+        let peers = reports.first?.broker.peers ?? []
+        func name(_ id: NodeID?) -> String? { id.map { node.names[$0] ?? "\($0)" } }
+        func state(_ id: NodeID?) -> String {
+            guard let id else { return "unknown" }
+            if id == node.identity.node { return "self" }
+            guard let peer = peers.first(where: { $0.id == id }) else { return "down" }
+            return !peer.isUp ? "down" : peer.isSuspected ? "suspected" : "up"
+        }
+        let gateway = reports.map(\.gateway).reduce(GatewayMetrics(), +)
+        return StatusReport(
+            node: node.name,
+            mode: configuration.cluster.mode.rawValue,
+            version: NodeReport.version,
+            cluster: configuration.cluster.name,
+            uptimeSeconds: Int((MonotonicClock.now() - started).seconds),
+            ready: readiness.isHealthy,
+            reason: readiness.reason,
+            degraded: reports.contains { $0.isDegraded },
+            diskHealthy: reports.allSatisfy { $0.broker.isDiskHealthy },
+            controlLeader: name(reports.first?.broker.controlLeader),
+            placementEpoch: reports.map(\.broker.placementEpoch).max() ?? 0,
+            connections: gateway.activeConnections,
+            sessions: reports.map(\.broker.sessions).reduce(0, +),
+            publishesAccepted: reports.map(\.broker.counters.publishesAccepted).reduce(0, +)
+                + reports.map(\.broker.counters.bestEffortPublishes).reduce(0, +),
+            messagesSent: gateway.messagesSent,
+            logBytes: node.writer.statistics.segmentBytes + node.writer.statistics.unflushedBytes,
+            nodes: configuration.nodes.filter { ids[$0.id] != nil }.map { member in
+                StatusReport.Node(
+                    name: member.id,
+                    id: ids[member.id].map { "\($0)" } ?? "",
+                    state: state(ids[member.id]),
+                    host: member.host,
+                    gatewayPort: member.gatewayPort,
+                    zone: member.zone,
+                    owned: partitions.count { $0.owner != nil && $0.owner == ids[member.id] }
+                )
+            },
+            partitions: partitions.map { partition in
+                StatusReport.Partition(
+                    id: Int(partition.id.rawValue),
+                    owner: name(partition.owner),
+                    term: partition.term,
+                    replicas: partition.replicas.map { name($0) ?? "?" },
+                    role: partition.role.map { "\($0)" } ?? "none",
+                    commit: partition.commit,
+                    applied: partition.applied,
+                    firstIndex: partition.firstIndex,
+                    lastIndex: partition.lastIndex,
+                    rooms: partition.rooms,
+                    degraded: partition.isDegraded,
+                    faulty: partition.isFaulty
+                )
+            },
+            events: node.events.latest(200).map { StatusReport.Event(time: $0.time, kind: $0.kind, text: $0.text) },
+            warnings: configuration.warnings
+        )
+    }
+
+    func clusterHealth() async -> String {
+        let report = await status()
+        return report.json()
+    }
+
+    // MARK: Metrics
+
+    func metrics() async -> String {
+        let reports = await collect()
+        let gateway = reports.map(\.gateway).reduce(GatewayMetrics(), +)
+        let brokers = reports.map(\.broker)
+        let log = node.writer.statistics
+        func sum(_ field: KeyPath<BrokerCounters, UInt64>) -> UInt64 {
+            brokers.reduce(0) { $0 + $1.counters[keyPath: field] }
+        }
+        var text = PrometheusText()
+        func counter(_ name: String, _ help: String, _ value: UInt64) {
+            text.family(name, .counter, help: help)
+            text.sample(value, ["node": node.name])
+        }
+        func gauge(_ name: String, _ help: String, _ value: Int) {
+            text.family(name, .gauge, help: help)
+            text.sample(value, ["node": node.name])
+        }
+        gauge("active_connections", "Open client connections.", gateway.activeConnections)
+        counter("connections_total", "Client connections accepted since start.", gateway.connectionsTotal)
+        text.family("connections_closed_total", .counter, help: "Sessions closed, by WebSocket close code.")
+        for code in gateway.closedByCode.keys.sorted() {
+            text.sample(gateway.closedByCode[code] ?? 0, ["node": node.name, "code": String(code)])
+        }
+        text.family("handshakes_refused_total", .counter, help: "Refused HTTP requests and upgrades, by status.")
+        for status in gateway.refusedByStatus.keys.sorted() {
+            text.sample(gateway.refusedByStatus[status] ?? 0, ["node": node.name, "status": String(status)])
+        }
+        counter("messages_sent_total", "Messages queued to client connections.", gateway.messagesSent)
+        counter("messages_received_total", "Messages received from clients.", gateway.messagesReceived)
+        counter("broadcasts_total", "Room messages fanned out to this node's sessions.", gateway.broadcasts)
+        counter("send_errors_total", "Writes to client connections that failed.", gateway.sendErrors)
+        counter("client_bytes_in_total", "Bytes read from clients.", gateway.bytesIn)
+        counter("client_bytes_out_total", "Bytes written to clients.", gateway.bytesOut)
+        gauge("queue_size", "Bytes in the connections' outbound queues.", gateway.queuedBytes)
+        counter("subscription_pauses_total", "Stored rooms left to the log by a full queue.", gateway.pauses)
+        counter("read_pauses_total", "Times that reading stopped for unanswered requests.", gateway.readPauses)
+        text.family("messages_dropped_total", .counter, help: "Messages not delivered, by class and reason.")
+        for deliveryClass in ["best_effort", "guaranteed", "retained"].enumerated() {
+            for reason in DropReason.allCases {
+                text.sample(
+                    gateway.dropped(.init(rawValue: UInt8(deliveryClass.offset)) ?? .bestEffort, reason),
+                    ["node": node.name, "class": deliveryClass.element, "reason": "\(reason)"]
+                )
+            }
+        }
+        text.family("message_latency_seconds", .histogram, help: "Publish accepted to socket write.")
+        text.histogram(
+            bounds: GatewayMetrics.latencyBounds.map { Double($0) / 1000 },
+            counts: gateway.latencyBuckets,
+            sum: Double(gateway.latencySumMilliseconds) / 1000,
+            ["node": node.name]
+        )
+        counter("publishes_accepted_total", "Guaranteed publishes appended here as owner.", sum(\.publishesAccepted))
+        counter("publishes_refused_total", "Guaranteed publishes refused here.", sum(\.publishesRefused))
+        counter("publishes_duplicate_total", "Publishes recognized as repeated.", sum(\.duplicates))
+        counter("publishes_best_effort_total", "Best-effort publishes ordered here.", sum(\.bestEffortPublishes))
+        counter("fanout_total", "Room messages sent to interested nodes as owner.", sum(\.fannedOut))
+        counter("ownerships_won_total", "Partitions taken over.", sum(\.ownershipsWon))
+        counter("gaps_repaired_total", "Holes in a room's stream read again from its log.", sum(\.gapsRepaired))
+        counter("gaps_announced_total", "Gaps announced to subscribers.", sum(\.gapsAnnounced))
+        counter("snapshots_installed_total", "Replicas replaced by a snapshot.", sum(\.snapshotsInstalled))
+        gauge("partitions_owned", "Partitions that this node owns.", brokers.flatMap(\.partitions).count {
+            $0.owner == node.identity.node
+        })
+        gauge("partitions_degraded", "Partitions without an owner in reach.", brokers.flatMap(\.partitions).count {
+            $0.isDegraded
+        })
+        counter("log_syncs_total", "fsync calls of the write-ahead log.", log.syncs)
+        counter("log_records_total", "Batches written to the write-ahead log.", log.records)
+        counter("log_entries_total", "Entries written to the write-ahead log.", log.entries)
+        counter("log_plain_bytes_total", "Bytes of batches before compression.", log.plainBytes)
+        counter("log_stored_bytes_total", "Bytes of batches as stored.", log.storedBytes)
+        gauge("log_segment_bytes", "Bytes in segment files.", log.segmentBytes)
+        gauge("log_segment_files", "Segment files.", log.segmentFiles)
+        gauge("log_unflushed_bytes", "Bytes in write-ahead files not yet in segments.", log.unflushedBytes)
+        gauge("log_pending_appends", "Batches waiting for the disk.", reports.map(\.pendingAppends).reduce(0, +))
+        text.family("event_loop_lag_seconds_max", .gauge, help: "Worst lateness of a shard's tick since start.")
+        for shard in shards.all {
+            text.sample(shard.pulse.lateness.max.seconds, ["node": node.name, "shard": String(shard.index)])
+        }
+        return text.text
+    }
+}

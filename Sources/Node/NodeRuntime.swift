@@ -1,0 +1,169 @@
+import Broker
+import Cluster
+import ClusterConfiguration
+import EventLoops
+import Gateway
+import Glibc
+import LogStorage
+import Logging
+import NIOCore
+import PeerProtocol
+import Primitives
+import Rooms
+
+/// What the shards of a node share: the writer, the mesh, the list of what happened.
+final class NodeRuntime: @unchecked Sendable {
+    let configuration: ClusterConfiguration
+    let name: String
+    let identity: NodeIdentity
+    let writer: LogWriter
+    let logger: Logger
+    let events = EventLog()
+    /// Set once, before anything runs.
+    nonisolated(unsafe) var runtimes: [ShardRuntime] = []
+    /// Confined to shard 0's loop; nil in standalone mode.
+    nonisolated(unsafe) var mesh: Mesh?
+    /// Names of the nodes, fixed at formation.
+    let names: [NodeID: String]
+
+    init(
+        configuration: ClusterConfiguration,
+        name: String,
+        identity: NodeIdentity,
+        writer: LogWriter,
+        names: [NodeID: String],
+        logger: Logger
+    ) {
+        self.configuration = configuration
+        self.name = name
+        self.identity = identity
+        self.writer = writer
+        self.names = names
+        self.logger = logger
+    }
+
+    // MARK: Mesh
+
+    /// On a runtime's loop: sends what its broker wants sent. The links live on shard 0.
+    func send(_ messages: [(to: NodeID, message: PeerMessage)], from runtime: ShardRuntime) {
+        guard let mesh else { return }
+        if runtime.shard.index == 0 {
+            for (to, message) in messages { mesh.send(to: to, message) }
+        } else {
+            let batch = messages.map { Addressed(to: $0.to, message: $0.message) }
+            runtimes[0].post(.call { _ in for item in batch { mesh.send(to: item.to, item.message) } })
+        }
+    }
+
+    private struct Addressed: Sendable {
+        var to: NodeID
+        var message: PeerMessage
+    }
+
+    /// On shard 0's loop: a link came, went or brought something.
+    func onMesh(_ event: MeshEvent) {
+        switch event {
+        case .up(let node, let peer):
+            logger.info("link up", metadata: ["peer": "\(peer)"])
+            for runtime in runtimes { runtime.deliver(.peerUp(node)) }
+        case .down(let node, let peer, let reason):
+            logger.info("link down", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
+            for runtime in runtimes { runtime.deliver(.peerDown(node)) }
+        case .message(let node, let message):
+            guard runtimes.count > 1 else {
+                runtimes[0].deliver(.peer(node, message))
+                return
+            }
+            if let partition = message.partition {
+                runtimes[Int(partition.rawValue) % runtimes.count].deliver(.peer(node, message))
+            } else if case .owners = message {
+                for runtime in runtimes { runtime.deliver(.peer(node, message)) }
+            } else if case .keepalive = message {
+                for runtime in runtimes { runtime.deliver(.heard(node)) }
+            } else {
+                runtimes[0].deliver(.peer(node, message))
+            }
+        case .refused(let address, let reason):
+            logger.warning("mesh connection refused", metadata: ["address": "\(address)", "reason": "\(reason)"])
+        }
+    }
+
+    /// On the log's thread: entries went into segments.
+    func flushed(_ groups: [FlushedGroup]) { for runtime in runtimes { runtime.post(.flushed(groups)) } }
+
+    // MARK: Events
+
+    func note(_ event: BrokerEvent) {
+        func label(_ node: NodeID?) -> String { node.map { names[$0] ?? "\($0)" } ?? "nobody" }
+        switch event {
+        case .becameOwner(let partition, let term, let silence):
+            let milliseconds = silence?.milliseconds ?? 0
+            events.append(
+                kind: "owner",
+                "\(name) owns \(partition) in term \(term), \(milliseconds) ms after its last owner was heard"
+            )
+            logger.debug(
+                "became owner",
+                metadata: ["partition": "\(partition)", "term": "\(term)", "silence.ms": "\(milliseconds)"]
+            )
+        case .lostOwnership(let partition, let term, let owner):
+            events.append(kind: "owner", "\(name) no longer owns \(partition) (term \(term)); \(label(owner)) leads")
+            logger.debug("lost ownership", metadata: ["partition": "\(partition)", "term": "\(term)"])
+        case .controlLeader(let leader, let term):
+            events.append(kind: "control", "\(label(leader)) leads the control group in term \(term)")
+            logger.info("control leader", metadata: ["leader": "\(label(leader))", "term": "\(term)"])
+        case .peerSuspected(let peer, let silent):
+            events.append(kind: "peer", "\(label(peer)) is suspected after \(silent.milliseconds) ms of silence")
+            logger.warning("peer suspected", metadata: ["peer": "\(label(peer))"])
+        case .peerRecovered(let peer):
+            events.append(kind: "peer", "\(label(peer)) is heard again")
+            logger.info("peer recovered", metadata: ["peer": "\(label(peer))"])
+        case .degraded(let partition):
+            events.append(kind: "quorum", "\(partition) has no owner: guaranteed publishes are refused")
+            logger.debug("degraded", metadata: ["partition": "\(partition)"])
+        case .restored(let partition):
+            events.append(kind: "quorum", "\(partition) has an owner again")
+            logger.debug("restored", metadata: ["partition": "\(partition)"])
+        case .placementApplied(let epoch, let partitions):
+            events.append(kind: "placement", "epoch \(epoch), \(partitions) partitions")
+            logger.info("placement", metadata: ["epoch": "\(epoch)", "partitions": "\(partitions)"])
+        case .snapshotInstalled(let group, let index):
+            events.append(kind: "snapshot", "\(group) was replaced by a snapshot at \(index)")
+            logger.notice("snapshot installed", metadata: ["group": "\(group)", "index": "\(index)"])
+        case .replicaFaulty(let group):
+            events.append(kind: "damage", "\(group) is damaged here and waits for repair by its leader")
+            logger.error("replica damaged", metadata: ["group": "\(group)"])
+        case .fatal(let group, let index, let reason):
+            fail("\(group) at \(index): \(reason)")
+        }
+    }
+
+    /// Ends the process: going on could break a promise.
+    func fail(_ reason: String) -> Never {
+        logger.critical("stopping at once", metadata: ["reason": "\(reason)"])
+        exit(70)
+    }
+}
+
+/// The last things that happened on a node, with their times (CL-13). Bounded; readable from any thread.
+package final class EventLog: Sendable {
+    package struct Entry: Sendable {
+        package var time: Timestamp
+        package var kind: String
+        package var text: String
+    }
+
+    private static let capacity = 2048
+    private let entries = RankedMutex(.registry, [Entry]())
+
+    func append(kind: String, _ text: String) {
+        let entry = Entry(time: WallClock.now(), kind: kind, text: text)
+        entries.withLock { list in
+            if list.count >= EventLog.capacity { list.removeFirst(EventLog.capacity / 4) }
+            list.append(entry)
+        }
+    }
+
+    /// Newest last.
+    package func latest(_ count: Int) -> [Entry] { entries.withLock { Array($0.suffix(count)) } }
+}

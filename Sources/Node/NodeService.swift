@@ -1,0 +1,401 @@
+import Admin
+import Broker
+import CPosixShims
+import Cluster
+import ClusterConfiguration
+import EventLoops
+import Gateway
+import LogStorage
+import Logging
+import NIOCore
+import Primitives
+import Raft
+import Rooms
+import SystemOpenSSL
+import NIOPosix
+import UnixSignals
+
+extension Broker: EdgeBroker {}
+
+/// A node, from its configuration to its last connection.
+///
+/// Start: descriptors, log and recovery, identity, mesh, formation (a new cluster forms when all its nodes have met),
+/// brokers, gateway, admin. Stop, on SIGTERM, SIGINT or cancellation of the task: leaderships are handed over, clients
+/// are told, the log is synced.
+package enum NodeService {
+    /// Runs the node `name` of `configuration` until it is stopped.
+    package static func run(configuration: ClusterConfiguration, node name: String, logger: Logger) async throws {
+        guard let own = configuration.node(id: name) else {
+            throw NodeError.unknownNode(name, known: configuration.nodes.map(\.id))
+        }
+        for warning in configuration.warnings { logger.warning("\(warning)") }
+        let started = MonotonicClock.now()
+        let descriptors = DescriptorLimit.raise()
+
+        let (store, recovery) = try LogStore<PosixDisk>.open(
+            disk: PosixDisk(),
+            directory: own.dataDirectory,
+            settings: logSettings(configuration),
+            seed: randomNumber()
+        )
+        logger.info(
+            "log opened",
+            metadata: [
+                "replicas": "\(recovery.replicas.count)",
+                "ms": "\((MonotonicClock.now() - started).milliseconds)",
+                "report": "\(recovery.report)",
+            ]
+        )
+        let identity = try NodeIdentity.load(from: store)
+        let members = configuration.members(asSeenBy: own)
+        var formation = try Formation.load(
+            from: store,
+            expected: members.map(\.id),
+            own: name,
+            node: identity.node
+        )
+
+        let threads = configuration.threads(for: own, cores: processors())
+        vencejo_bound_arenas(Int32(threads + 2))
+        let shards = Shards(count: threads)
+        let host = own.bind.isEmpty ? own.host : own.bind
+
+        // The mesh comes first: a new cluster is formed over it.
+        let lobby = Lobby(formation: formation)
+        var mesh: Mesh?
+        if configuration.cluster.mode == .cluster, members.count > 1 {
+            let made = Mesh(
+                shard: shards[0],
+                identity: MeshIdentity(
+                    clusterName: configuration.cluster.name,
+                    name: name,
+                    node: identity.node,
+                    incarnation: try randomNumber(),
+                    secret: Array(configuration.cluster.secret.text.utf8)
+                ),
+                host: host,
+                port: own.meshPort,
+                peers: members.filter { $0.id != name }.map { MeshPeer(name: $0.id, host: $0.host, port: $0.meshPort) },
+                logger: logger,
+                admit: { lobby.refusal(name: $0, node: $1) },
+                onEvent: { lobby.receive($0) }
+            )
+            _ = try await made.start()
+            mesh = made
+            if !formation.isComplete {
+                logger.notice(
+                    "a new cluster forms when all its nodes have met",
+                    metadata: ["waiting.for": "\(formation.missing.joined(separator: ", "))"]
+                )
+                formation = await lobby.formed()
+            }
+        }
+        try formation.save(to: store)
+
+        let names = Dictionary(uniqueKeysWithValues: formation.members.map { ($0.value, $0.key) })
+        let box = RuntimeBox()
+        let runtime = NodeRuntime(
+            configuration: configuration,
+            name: name,
+            identity: identity,
+            writer: LogWriter(
+                store: store,
+                onFlush: { groups in box.runtime?.flushed(groups) },
+                onFailure: { error in box.runtime?.fail("the log cannot go on: \(error)") }
+            ),
+            names: names,
+            logger: logger
+        )
+        runtime.mesh = mesh
+        let nodes = members.map { member in
+            ClusterNode(id: formation.members[member.id] ?? NodeID(0), name: member.id, zone: member.zone)
+        }
+        let voters = members.prefix(5).compactMap { formation.members[$0.id] }
+        for shard in shards.all {
+            let settings = try brokerSettings(
+                configuration,
+                node: identity.node,
+                nodes: nodes,
+                voters: voters,
+                shard: shard.index,
+                shards: shards.count
+            )
+            let broker = try Broker(
+                settings: settings,
+                restored: recovery.replicas.map { ($0.group, $0.replica) },
+                now: MonotonicClock.now(),
+                wall: WallClock.now()
+            )
+            runtime.runtimes.append(ShardRuntime(shard: shard, broker: broker, node: runtime, descriptorLimit: descriptors.soft))
+        }
+        box.set(runtime)
+
+        var edges: [GatewayShard] = []
+        for shard in runtime.runtimes {
+            let edge = GatewayShard(
+                configuration: gatewayConfiguration(
+                    configuration,
+                    own: own,
+                    node: identity.node,
+                    shard: shard.shard.index,
+                    shards: shards.count
+                ),
+                loop: shard.shard,
+                broker: shard.broker
+            )
+            shard.gateway = edge
+            edges.append(edge)
+        }
+        let started0 = edges
+        for (index, shard) in runtime.runtimes.enumerated() {
+            let edge = started0[index]
+            try await shard.shard.loop.submit {
+                edge.start()
+                shard.start()
+            }.get()
+        }
+        if mesh != nil {
+            try await shards[0].loop.submit { lobby.open(runtime) }.get()
+        }
+
+        let gateway: Gateway
+        do {
+            gateway = try await Gateway.open(
+                host: host,
+                port: own.gatewayPort,
+                backlog: configuration.gateway.listenBacklog,
+                shards: edges
+            )
+        } catch {
+            throw NodeError.listen(what: "clients", host: host, port: own.gatewayPort, reason: "\(error)")
+        }
+        let report = NodeReport(node: runtime, started: started, shards: shards)
+        let admin = try await startAdmin(configuration, own: own, report: report, logger: logger)
+
+        logger.notice(
+            "node is up",
+            metadata: [
+                "node": "\(name)", "id": "\(identity.text)", "mode": "\(configuration.cluster.mode.rawValue)",
+                "gateway": "\(own.host):\(gateway.port)", "shards": "\(shards.count)",
+                "ms": "\((MonotonicClock.now() - started).milliseconds)",
+            ]
+        )
+        await stopRequested()
+
+        logger.notice("node is stopping", metadata: ["node": "\(name)"])
+        for shard in runtime.runtimes {
+            shard.post(.call { $0.broker.resign() })
+        }
+        await gateway.closeListener()
+        try? await Task.sleep(for: .milliseconds(mesh == nil ? 0 : 150))
+        await gateway.stop()
+        await admin?.stop()
+        await mesh?.stop()
+        runtime.writer.stop()
+        // The process ends here: connections that do not answer their close frame must not hold it.
+        logger.notice("node has stopped", metadata: ["node": "\(name)"])
+    }
+
+    /// Returns at SIGTERM, SIGINT, or when the task is cancelled.
+    private static func stopRequested() async {
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        for await _ in signals { return }
+    }
+
+    private static func randomNumber() throws -> UInt64 {
+        try SecureRandom.bytes(count: 8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    private static func processors() -> Int { System.coreCount }
+
+    private static func startAdmin(
+        _ configuration: ClusterConfiguration,
+        own: ClusterConfiguration.Node,
+        report: NodeReport,
+        logger: Logger
+    ) async throws -> AdminService? {
+        guard own.adminPort != 0 else { return nil }
+        let standalone = configuration.cluster.mode == .standalone
+        let admin = AdminService(
+            host: configuration.admin.host,
+            port: own.adminPort,
+            routes: AdminRoutes(
+                metrics: { await report.metrics() },
+                live: { report.live() },
+                ready: { await report.ready() },
+                cluster: { await report.clusterHealth() },
+                redis: { AdminRoutes.redisDisabled(standalone: standalone) },
+                status: { await report.status().json() }
+            ),
+            logger: logger
+        )
+        do {
+            _ = try await admin.start()
+        } catch {
+            throw NodeError.listen(
+                what: "the admin port",
+                host: configuration.admin.host,
+                port: own.adminPort,
+                reason: "\(error)"
+            )
+        }
+        return admin
+    }
+
+    // MARK: Settings
+
+    private static func logSettings(_ configuration: ClusterConfiguration) -> LogSettings {
+        var settings = LogSettings()
+        settings.walFileSize = configuration.log.walFileSize
+        settings.mergeLimit = configuration.log.segmentSize
+        return settings
+    }
+
+    static func namespaces(_ configuration: ClusterConfiguration) -> NamespaceTable {
+        NamespaceTable(
+            configuration.namespaces.map { namespace in
+                NamespacePolicy(
+                    prefix: namespace.prefixBytes,
+                    deliveryClass: namespace.deliveryClass == .bestEffort
+                        ? .bestEffort : namespace.deliveryClass == .retained ? .retained : .guaranteed,
+                    priority: RoomPriority(rawValue: UInt8(namespace.priority.rank)) ?? .normal,
+                    retentionCount: UInt64(namespace.retention.count),
+                    retentionBytes: UInt64(namespace.retention.bytes),
+                    retentionMilliseconds: namespace.retention.time.milliseconds,
+                    messageTimeToLive: namespace.messageTTL.milliseconds
+                )
+            }
+        )
+    }
+
+    private static func brokerSettings(
+        _ configuration: ClusterConfiguration,
+        node: NodeID,
+        nodes: [ClusterNode],
+        voters: [NodeID],
+        shard: Int,
+        shards: Int
+    ) throws -> BrokerSettings {
+        var settings = BrokerSettings(
+            node: node,
+            nodes: nodes,
+            controlVoters: voters,
+            shard: shard,
+            shards: shards,
+            partitions: configuration.cluster.partitions,
+            replicationFactor: configuration.replicationFactor,
+            namespaces: namespaces(configuration),
+            seed: try randomNumber()
+        )
+        let raft = configuration.raft
+        func ticks(_ interval: Interval) -> Int { max(1, Int(interval.nanoseconds / raft.tick.nanoseconds)) }
+        var data = RaftSettings()
+        data.electionTicks = ticks(raft.election)
+        data.heartbeatTicks = ticks(raft.heartbeat)
+        data.maxEntriesBytesPerMessage = raft.maxMessageBytes
+        data.maxInflightMessages = raft.maxInflightMessages
+        data.maxInflightBytes = raft.maxInflightBytes
+        data.maxUncommittedBytes = raft.maxUncommittedBytes
+        settings.dataRaft = data
+        data.electionTicks = ticks(raft.controlElection)
+        settings.controlRaft = data
+        settings.raftTick = raft.tick
+        settings.keepalive = configuration.liveness.keepalive
+        settings.suspectAfter = configuration.liveness.suspect
+        settings.rankDelay = configuration.liveness.rankDelay
+        settings.maxSessions = configuration.limits.maxConnections / shards + 1
+        settings.subscriptionsPerSession = configuration.limits.roomsPerConnection + 2
+        settings.publishWindow = max(1, configuration.limits.pendingPublishes / shards)
+        settings.historyLimit = configuration.limits.historyPage
+        settings.snapshotEntries = UInt64(configuration.log.snapshotEveryEntries)
+        settings.tailBytesPerPartition = configuration.log.tailRingBytes
+        return settings
+    }
+
+    private static func gatewayConfiguration(
+        _ configuration: ClusterConfiguration,
+        own: ClusterConfiguration.Node,
+        node: NodeID,
+        shard: Int,
+        shards: Int
+    ) -> GatewayConfiguration {
+        let limits = configuration.limits
+        var settings = GatewayConfiguration()
+        settings.nodeName = own.id
+        settings.node = node
+        settings.shard = shard
+        settings.version = "vencejo \(NodeReport.version)"
+        settings.maxConnections = max(1, limits.maxConnections / shards)
+        settings.maxSize = limits.maxSize
+        settings.maxQueue = limits.maxQueue
+        settings.roomNameBytes = limits.roomNameBytes
+        settings.roomsPerConnection = limits.roomsPerConnection
+        settings.httpHead = limits.httpHead
+        settings.httpBody = limits.httpBody
+        settings.ackWindow = UInt32(limits.ackWindow)
+        settings.historyPage = limits.historyPage
+        settings.writeLimit = limits.writeLimit
+        settings.writeMessages = limits.writeMessages
+        settings.socketSendBuffer = limits.socketSendBuffer
+        settings.socketReceiveBuffer = limits.socketReceiveBuffer
+        settings.handshakeTimeout = limits.handshakeTimeout
+        settings.idleTimeout = limits.idleTimeout
+        if let profile = configuration.heartbeats.first(where: { $0.name == "standard" }) {
+            settings.pingInterval = profile.pingInterval
+            settings.pingTimeout = profile.pingTimeout
+        }
+        settings.allowsAnonymous = configuration.namespaces.contains { $0.anonymousSubscribe || $0.anonymousPublish }
+        settings.apiKey = Array(configuration.auth.apiKey.text.utf8)
+        settings.origins = configuration.auth.origins
+        return settings
+    }
+}
+
+/// How the log's threads find the node once it is there.
+private final class RuntimeBox: Sendable {
+    private let state = RankedMutex<NodeRuntime?>(.registry, nil)
+
+    var runtime: NodeRuntime? { state.withLock { $0 } }
+    func set(_ runtime: NodeRuntime) { state.withLock { $0 = runtime } }
+}
+
+/// Where the mesh reports before the brokers exist: it knows who has come, and remembers who is linked.
+///
+/// Confined to shard 0's loop, apart from `formed()`.
+final class Lobby: @unchecked Sendable {
+    private var formation: Formation
+    private var linked: [(NodeID, String)] = []
+    private var runtime: NodeRuntime?
+    private let done = AsyncStream.makeStream(of: Formation.self)
+
+    init(formation: Formation) { self.formation = formation }
+
+    func refusal(name: String, node: NodeID) -> String? { formation.refusal(name: name, node: node) }
+
+    func receive(_ event: MeshEvent) {
+        switch event {
+        case .up(let node, let name):
+            linked.append((node, name))
+            let wasComplete = formation.isComplete
+            formation.learn(name: name, node: node)
+            if !wasComplete, formation.isComplete {
+                done.continuation.yield(formation)
+                done.continuation.finish()
+            }
+        case .down(let node, _, _): linked.removeAll { $0.0 == node }
+        default: break
+        }
+        runtime?.onMesh(event)
+    }
+
+    /// From now on the brokers hear what happens, beginning with the links that are up.
+    func open(_ runtime: NodeRuntime) {
+        self.runtime = runtime
+        for (node, name) in linked { runtime.onMesh(.up(node, name: name)) }
+    }
+
+    func formed() async -> Formation {
+        for await formation in done.stream { return formation }
+        return formation
+    }
+}

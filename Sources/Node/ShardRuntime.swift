@@ -1,0 +1,251 @@
+import Broker
+import CPosixShims
+import Cluster
+import ClusterConfiguration
+import EventLoops
+import Gateway
+import Glibc
+import LogFormat
+import LogStorage
+import Logging
+import NIOCore
+import PeerProtocol
+import Primitives
+import Rooms
+
+/// One shard in production: gives its broker the clock, the disk, the mesh and the client connections. It decides
+/// nothing; it carries.
+///
+/// Confined to the shard's loop, apart from `inbox`, which takes messages from any thread.
+final class ShardRuntime: @unchecked Sendable {
+    enum Message: Sendable {
+        case peerUp(NodeID)
+        case peerDown(NodeID)
+        case peer(NodeID, PeerMessage)
+        case heard(NodeID)
+        case shard(ShardMessage)
+        case appended(ticket: UInt64, StorageError?)
+        case entriesRead(token: UInt64, [Entry]?)
+        case snapshotSaved(GroupID, LogIndex, Bool)
+        case snapshotInstalled(GroupID, LogIndex, Bool)
+        case flushed([FlushedGroup])
+        case call(@Sendable (ShardRuntime) -> Void)
+    }
+
+    let shard: Shard
+    let broker: Broker
+    var gateway: GatewayShard?
+    private unowned let node: NodeRuntime
+    private(set) var inbox: Inbox<Message>!
+
+    /// Appends that the disk has not confirmed, oldest first, kept so that a full disk can be tried again.
+    private var outstanding: [Outstanding] = []
+    private var isDiskBlocked = false
+    private var retryAt = Instant.distantFuture
+
+    private struct Outstanding {
+        var ticket: UInt64
+        var items: [LogItem]
+        var isInFlight: Bool
+        var isDone: Bool
+        var since: Instant
+    }
+
+    /// Above it new connections are refused, so that files, links and the admin port keep a share of their own.
+    private let descriptorCeiling: Int32
+
+    /// Longest a full disk goes untried.
+    private static let retryInterval = Interval.milliseconds(200)
+
+    init(shard: Shard, broker: Broker, node: NodeRuntime, descriptorLimit: UInt64) {
+        descriptorCeiling = Int32(clamping: descriptorLimit - min(256, descriptorLimit / 8))
+        self.shard = shard
+        self.broker = broker
+        self.node = node
+        inbox = Inbox(shard: shard, capacity: 4 << 20) { [unowned self] messages in
+            for message in messages { receive(message) }
+            shard.setNeeds(.step)
+        }
+    }
+
+    /// On the loop, once.
+    func start() {
+        shard.atEndOfTick(.step) { [unowned self] in step() }
+        shard.startTicking()
+        shard.atEveryTick { [unowned self] now, wall in
+            broker.advance(now: now, wall: wall)
+            broker.tick()
+            retryDisk(now)
+            checkDisk(now)
+            checkDescriptors()
+            shard.setNeeds(.step)
+        }
+        shard.setNeeds(.step)
+    }
+
+    func post(_ message: Message) {
+        guard inbox.post(message) else {
+            // Millions of messages behind: the loop is dead, and what was lost cannot be made good.
+            node.fail("shard \(shard.index): the inbox overflowed")
+        }
+    }
+
+    /// From this shard's own loop the detour is not needed.
+    func deliver(_ message: Message) {
+        if shard.loop.inEventLoop {
+            receive(message)
+            shard.setNeeds(.step)
+        } else {
+            post(message)
+        }
+    }
+
+    private func receive(_ message: Message) {
+        switch message {
+        case .peerUp(let peer): broker.onPeerUp(peer)
+        case .peerDown(let peer): broker.onPeerDown(peer)
+        case .peer(let peer, let message): broker.onPeerMessage(from: peer, message)
+        case .heard(let peer): broker.onPeerHeard(peer)
+        case .shard(let message): broker.onShardMessage(message)
+        case .appended(let ticket, let error): appended(ticket, error)
+        case .entriesRead(let token, let entries): broker.onEntriesRead(token: token, entries)
+        case .snapshotSaved(let group, let index, let succeeded):
+            broker.onSnapshotSaved(group: group, index: index, succeeded: succeeded)
+        case .snapshotInstalled(let group, let index, let succeeded):
+            broker.onSnapshotInstalled(group: group, index: index, succeeded: succeeded)
+        case .flushed(let groups): for group in groups { broker.onFlushed(group: group.group, upTo: group.upTo) }
+        case .call(let body): body(self)
+        }
+    }
+
+    // MARK: Step
+
+    /// The end of a turn of the loop: steps the cores with all that arrived, and carries away what they want.
+    private func step() {
+        broker.advance(now: MonotonicClock.now(), wall: WallClock.now())
+        var rounds = 0
+        repeat {
+            broker.settle()
+            let box = broker.outbox
+            guard !box.isEmpty else { break }
+            broker.outbox = Outbox()
+            for request in box.storage { store(request) }
+            if !box.peers.isEmpty { node.send(box.peers, from: self) }
+            for (index, message) in box.shards { node.runtimes[index].post(.shard(message)) }
+            if !box.edge.isEmpty { gateway?.handle(box.edge) }
+            for event in box.events { node.note(event) }
+            rounds += 1
+        } while rounds < 16
+    }
+
+    // MARK: Disk
+
+    private func store(_ request: StorageRequest) {
+        let writer = node.writer
+        switch request {
+        case .append(let ticket, let items):
+            outstanding.append(
+                Outstanding(
+                    ticket: ticket,
+                    items: items.map { LogItem(group: $0.group, hardState: $0.hardState, entries: $0.entries) },
+                    isInFlight: false,
+                    isDone: false,
+                    since: MonotonicClock.now()
+                )
+            )
+            if !isDiskBlocked { submit(outstanding.count - 1) }
+        case .read(let token, let group, let from, let upTo, let maxBytes):
+            writer.read(group: group, from: from, upTo: upTo, maxBytes: maxBytes) { [self] result in
+                post(.entriesRead(token: token, try? result.get()))
+            }
+        case .saveSnapshot(let group, let descriptor, let state):
+            writer.saveSnapshot(group: group, descriptor: descriptor, state: state) { [self] result in
+                post(.snapshotSaved(group, descriptor.index, (try? result.get()) != nil))
+            }
+        case .installSnapshot(let group, let descriptor, let state, let entries):
+            writer.installSnapshot(group: group, descriptor: descriptor, state: state, entries: entries) {
+                [self] result in
+                post(.snapshotInstalled(group, descriptor.index, (try? result.get()) != nil))
+            }
+        case .dropLog(let group, let below):
+            writer.dropLog(group: group, below: below) { _ in }
+        }
+    }
+
+    private func submit(_ row: Int) {
+        outstanding[row].isInFlight = true
+        let ticket = outstanding[row].ticket
+        node.writer.submit(outstanding[row].items, sync: .always) { [self] result in
+            switch result {
+            case .success: post(.appended(ticket: ticket, nil))
+            case .failure(let error): post(.appended(ticket: ticket, error))
+            }
+        }
+    }
+
+    private func appended(_ ticket: UInt64, _ error: StorageError?) {
+        guard let row = outstanding.firstIndex(where: { $0.ticket == ticket }) else { return }
+        outstanding[row].isInFlight = false
+        if let error {
+            switch error {
+            case .full, .notContiguous, .disk:
+                if !isDiskBlocked {
+                    isDiskBlocked = true
+                    node.logger.error(
+                        "guaranteed publishes wait: the log cannot be written",
+                        metadata: ["error": "\(error)", "advice": "free space in the data directory"]
+                    )
+                }
+                retryAt = MonotonicClock.now() + ShardRuntime.retryInterval
+            case .stopped: return
+            default: node.fail("the log cannot go on: \(error)")
+            }
+            return
+        }
+        outstanding[row].isDone = true
+        var released: UInt64?
+        while let first = outstanding.first, first.isDone {
+            released = first.ticket
+            outstanding.removeFirst()
+        }
+        if let released { broker.onDurable(ticket: released) }
+        if isDiskBlocked, outstanding.allSatisfy({ $0.isDone || $0.isInFlight }) {
+            isDiskBlocked = false
+            node.logger.notice("the log is written again")
+        }
+    }
+
+    private func retryDisk(_ now: Instant) {
+        guard isDiskBlocked, now >= retryAt, !outstanding.contains(where: \.isInFlight) else { return }
+        retryAt = .distantFuture
+        for row in outstanding.indices where !outstanding[row].isDone { submit(row) }
+    }
+
+    /// A disk that takes a write and does not come back is as bad as a full one for whoever waits for it.
+    private func checkDisk(_ now: Instant) {
+        let waited = outstanding.first.map { now - $0.since } ?? .zero
+        if waited > .seconds(20), !isDiskBlocked {
+            node.fail("the disk has not answered for \(Int(waited.seconds)) s")
+        }
+        broker.onDiskHealth(!isDiskBlocked && waited < node.configuration.raft.election)
+    }
+
+    /// Descriptors are handed out from the lowest free number on, so a fresh one tells about how many are in use (GW-17).
+    private func checkDescriptors() {
+        let probe = vencejo_open("/dev/null", O_RDONLY, 0)
+        if probe >= 0 { close(probe) }
+        let isShort = probe < 0 || probe >= descriptorCeiling
+        guard let gateway, gateway.isShortOfDescriptors != isShort else { return }
+        gateway.isShortOfDescriptors = isShort
+        if isShort {
+            node.logger.warning(
+                "new connections are refused: few descriptors are left",
+                metadata: ["in.use": "\(probe)", "advice": "raise ulimit -n"]
+            )
+        }
+    }
+
+    /// Appends under way, for metrics and status.
+    var pendingAppends: Int { outstanding.count }
+    var diskBlocked: Bool { isDiskBlocked }
+}

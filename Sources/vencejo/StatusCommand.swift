@@ -1,0 +1,158 @@
+import Admin
+import ArgumentParser
+import ClusterConfiguration
+import Primitives
+
+/// `vencejo status`.
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Ask every node how the cluster is.",
+        discussion: "Exit code 0 when all nodes are ready, 1 when one is not or does not answer."
+    )
+
+    @Flag(name: .long, help: "A JSON object: node to its report, null for one that does not answer.")
+    var json = false
+
+    @Flag(name: .long, help: "Also what happened lately: take-overs, suspicions, losses of quorum.")
+    var events = false
+
+    @OptionGroup var configurationOptions: ConfigurationOptions
+
+    func run() async throws {
+        let configuration = try configurationOptions.load()
+        let answers = await ClusterSurvey.ask(configuration)
+        if json {
+            let members = answers.map { answer in
+                "\(JSONPayload.quote(answer.node.id)):\(answer.report?.json() ?? "null")"
+            }
+            Output.line("{\(members.joined(separator: ","))}")
+        } else {
+            printReport(configuration, answers)
+        }
+        guard answers.allSatisfy({ $0.report?.ready == true }) else { throw ExitCode.failure }
+    }
+
+    private func printReport(_ configuration: ClusterConfiguration, _ answers: [ClusterSurvey.Answer]) {
+        let reports = answers.compactMap(\.report)
+        guard let best = reports.first(where: \.ready) ?? reports.first else {
+            for answer in answers { Output.error("\(answer.node.id) does not answer: \(answer.reason)") }
+            Output.error("Is the cluster running? Try: vencejo cluster")
+            return
+        }
+        let owned = best.partitions.count { $0.owner != nil }
+        Output.line(
+            "Cluster \(best.cluster), mode \(best.mode), version \(best.version): \(owned) of "
+                + "\(best.partitions.count) partitions have an owner, placement epoch \(best.placementEpoch), "
+                + "control leader \(best.controlLeader ?? "unknown")"
+        )
+        Output.line()
+        for line in TextTable.format(ClusterSurvey.rows(answers), right: ClusterSurvey.numberColumns) {
+            Output.line(line)
+        }
+        for answer in answers {
+            if let report = answer.report {
+                if !report.ready { Output.line("\n\(answer.node.id) is not ready: \(report.reason)") }
+                if !report.diskHealthy { Output.line("\n\(answer.node.id): the log cannot be written") }
+            } else {
+                Output.line("\n\(answer.node.id) does not answer: \(answer.reason)")
+            }
+        }
+        var warnings: [String] = []
+        for warning in reports.flatMap(\.warnings) where !warnings.contains(warning) { warnings.append(warning) }
+        for warning in warnings { Output.line("warning: \(warning)") }
+        if events { printEvents(answers) }
+    }
+
+    private func printEvents(_ answers: [ClusterSurvey.Answer]) {
+        var rows: [(time: UInt64, line: [String])] = []
+        for answer in answers {
+            for event in answer.report?.events ?? [] {
+                rows.append((event.time, [TimeText.utc(event.time), answer.node.id, event.kind, event.text]))
+            }
+        }
+        rows.sort { $0.time < $1.time }
+        Output.line()
+        for line in TextTable.format(rows.map(\.line)) { Output.line(line) }
+    }
+}
+
+/// What all nodes say about themselves at one moment.
+struct ClusterSurvey {
+    struct Answer: Sendable {
+        var node: ClusterConfiguration.Node
+        var report: StatusReport?
+        /// Why there is no report.
+        var reason = ""
+    }
+
+    /// Asks every node at once; in the configuration's order.
+    static func ask(_ configuration: ClusterConfiguration, timeout: Interval = .seconds(3)) async -> [Answer] {
+        await withTaskGroup(of: (Int, Answer).self) { group in
+            for (index, node) in configuration.nodes.enumerated() {
+                group.addTask { (index, await ask(configuration, node, timeout)) }
+            }
+            var answers = configuration.nodes.map { Answer(node: $0) }
+            for await (index, answer) in group { answers[index] = answer }
+            return answers
+        }
+    }
+
+    private static func ask(
+        _ configuration: ClusterConfiguration,
+        _ node: ClusterConfiguration.Node,
+        _ timeout: Interval
+    ) async -> Answer {
+        guard let admin = AdminClient(configuration, node) else {
+            return Answer(node: node, reason: "admin_port is 0 in cluster.toml")
+        }
+        do {
+            return Answer(node: node, report: try await admin.status(timeout: timeout))
+        } catch {
+            return Answer(node: node, reason: "\(AdminClient.explain(error)) (\(admin.host):\(admin.port))")
+        }
+    }
+
+    static let numberColumns: Set<Int> = [2, 3, 4, 5, 6, 7]
+
+    /// A table with a head; `earlier` gives the rates, `seconds` apart.
+    static func rows(_ answers: [Answer], earlier: [Answer] = [], seconds: Double = 0) -> [[String]] {
+        let hasRates = !earlier.isEmpty && seconds > 0
+        let head = [
+            "NODE", "STATE", "OWNS", "REPLICAS", "CONNECTIONS", hasRates ? "PUBLISHES/S" : "PUBLISHES",
+            hasRates ? "MESSAGES/S" : "MESSAGES", "LOG", "ZONE", "GATEWAY",
+        ]
+        return [head]
+            + answers.enumerated().map { index, answer in
+                let tail = [answer.node.zone, "\(answer.node.host):\(answer.node.gatewayPort)"]
+                guard let report = answer.report else {
+                    return [answer.node.id, "no answer", "-", "-", "-", "-", "-", "-"] + tail
+                }
+                let state = report.degraded ? "degraded" : !report.diskHealthy ? "disk" : report.ready ? "ready" : "starting"
+                func rate(_ now: UInt64, _ value: KeyPath<StatusReport, UInt64>) -> String {
+                    guard hasRates else { return String(now) }
+                    guard index < earlier.count, let then = earlier[index].report else { return "-" }
+                    let before = then[keyPath: value]
+                    return now < before ? "-" : String(Int((Double(now - before) / seconds).rounded()))
+                }
+                return [
+                    answer.node.id, state, String(report.partitions.count { $0.owner == report.node }),
+                    String(report.partitions.count { $0.role != "none" }), String(report.connections),
+                    rate(report.publishesAccepted, \.publishesAccepted), rate(report.messagesSent, \.messagesSent),
+                    SizeText.short(report.logBytes),
+                ] + tail
+            }
+    }
+}
+
+/// Bytes in the unit that suits them.
+enum SizeText {
+    static func short(_ bytes: Int) -> String {
+        var value = Double(bytes)
+        for unit in ["B", "KiB", "MiB", "GiB"] {
+            if value < 1024 { return unit == "B" ? "\(bytes) B" : "\((value * 10).rounded() / 10) \(unit)" }
+            value /= 1024
+        }
+        return "\((value * 10).rounded() / 10) TiB"
+    }
+}

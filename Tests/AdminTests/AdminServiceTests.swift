@@ -1,0 +1,109 @@
+import Admin
+import Foundation
+import FoundationNetworking
+import Logging
+import Testing
+
+private struct Answer {
+    let status: Int
+    let body: String
+    let contentType: String?
+    let allow: String?
+}
+
+private func ask(_ port: Int, _ path: String, method: String = "GET") async throws -> Answer {
+    var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)\(path)")))
+    request.httpMethod = method
+    let (data, response) = try await URLSession.shared.data(for: request)
+    let http = try #require(response as? HTTPURLResponse)
+    return Answer(
+        status: http.statusCode,
+        body: String(decoding: data, as: UTF8.self),
+        contentType: http.value(forHTTPHeaderField: "Content-Type"),
+        allow: http.value(forHTTPHeaderField: "Allow")
+    )
+}
+
+private func service(port: Int = 0, ready: HealthReport = .healthy, standalone: Bool = false) -> AdminService {
+    let routes = AdminRoutes(
+        metrics: { "up 1\n" },
+        live: { .healthy },
+        ready: { ready },
+        cluster: { #"{"members":3}"# },
+        redis: { AdminRoutes.redisDisabled(standalone: standalone) },
+        status: { #"{"mode":"cluster"}"# }
+    )
+    var logger = Logger(label: "admin")
+    logger.logLevel = .critical
+    return AdminService(host: "127.0.0.1", port: port, routes: routes, logger: logger)
+}
+
+@Suite struct AdminServiceTests {
+    @Test("every route answers with its content and type")
+    func routes() async throws {
+        let admin = service()
+        let port = try await admin.start()
+        let metrics = try await ask(port, "/metrics")
+        #expect(metrics.status == 200 && metrics.body == "up 1\n")
+        #expect(metrics.contentType == "text/plain; version=0.0.4; charset=utf-8")
+        for (path, body) in [
+            ("/health/live", #"{"status":"ok"}"#), ("/health/ready", #"{"status":"ok"}"#),
+            ("/health/cluster", #"{"members":3}"#), ("/status?verbose=1", #"{"mode":"cluster"}"#),
+        ] {
+            let answer = try await ask(port, path)
+            #expect(answer.status == 200 && answer.body == body && answer.contentType == "application/json", "\(path)")
+        }
+        await admin.stop()
+    }
+
+    @Test("a node that is not ready says 503 and why")
+    func notReady() async throws {
+        let admin = service(ready: .unhealthy("no \"quorum\""))
+        let port = try await admin.start()
+        let answer = try await ask(port, "/health/ready")
+        #expect(answer.status == 503)
+        #expect(answer.body == #"{"status":"unavailable","reason":"no \"quorum\""}"#)
+        #expect(try await ask(port, "/health/live").status == 200)
+        let head = try await ask(port, "/health/ready", method: "HEAD")
+        #expect(head.status == 503 && head.body.isEmpty)
+        await admin.stop()
+    }
+
+    @Test("X-26 without Redis its health is disabled, in the documented words in standalone mode")
+    func redis() async throws {
+        let alone = service(standalone: true)
+        let body = try await ask(try await alone.start(), "/health/redis").body
+        #expect(body.hasPrefix(#"{"status":"disabled","fallback_mode":true,"message":"Redis is disabled, "#))
+        #expect(body.hasSuffix(#"using single-instance mode"}"#))
+        await alone.stop()
+        let cluster = service()
+        let other = try await ask(try await cluster.start(), "/health/redis").body
+        #expect(other.contains(#""status":"disabled","fallback_mode":false"#) && other.contains("cluster mode"))
+        await cluster.stop()
+    }
+
+    @Test("unknown paths and methods are refused in JSON")
+    func refusals() async throws {
+        let admin = service()
+        let port = try await admin.start()
+        let unknown = try await ask(port, "/nothing")
+        #expect(unknown.status == 404 && unknown.body == #"{"error":"no such path"}"#)
+        let post = try await ask(port, "/status", method: "POST")
+        #expect(post.status == 405 && post.allow == "GET, HEAD" && post.contentType == "application/json")
+        await admin.stop()
+    }
+
+    @Test("a taken port is an error, a stopped service frees its port")
+    func lifecycle() async throws {
+        let first = service()
+        let port = try await first.start()
+        let second = service(port: port)
+        await #expect(throws: (any Error).self) { try await second.start() }
+        await #expect(throws: AdminService.StartError.alreadyStarted) { try await first.start() }
+        _ = try await ask(port, "/status")
+        await first.stop()
+        await #expect(throws: (any Error).self) { try await ask(port, "/status") }
+        #expect(try await second.start() == port)
+        await second.stop()
+    }
+}

@@ -1,0 +1,85 @@
+import Foundation
+import Glibc
+import Testing
+import VencejoClient
+
+@testable import vencejo
+
+extension RealProcesses {
+    /// Other people's clients, unmodified. They need a Python with `centrifuge-python` and `websockets`:
+    ///
+    ///     python3 -m venv .build/venv && .build/venv/bin/pip install centrifuge-python websockets
+    @Suite struct OtherClientsTests {
+        private static let python =
+            ProcessInfo.processInfo.environment["VENCEJO_PYTHON"] ?? Checkout.root + "/.build/venv/bin/python"
+        private static let hasPython = FileManager.default.isExecutableFile(atPath: python)
+        private static let clients = Checkout.root + "/Tests/ClusterTests/Clients"
+
+        @Test(
+            "P-04 CL-11 centrifuge-python: cut off by kill -9 of its node, it resumes and misses nothing",
+            .enabled(if: hasPython, "needs a Python with centrifuge-python; see VENCEJO_PYTHON"),
+            .timeLimit(.minutes(5))
+        )
+        func centrifuge() async throws {
+            try await ProcessCluster.run { cluster in
+                try await cluster.startAndAwaitReady()
+                let room = "python:room"
+                let lines = Lines()
+                let python = try ChildProcess.start(
+                    Self.python,
+                    [Self.clients + "/centrifuge_recover.py", cluster.nodes[0].url, room],
+                    environment: Executable.environment()
+                ) { lines.append($0) }
+                defer { python.signal(SIGKILL) }
+                func events(_ name: String) -> [[String: Any]] {
+                    lines.all.compactMap { line in
+                        let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+                        return object?["event"] as? String == name ? object : nil
+                    }
+                }
+                #expect(try await eventually(within: 30) { events("subscribed").count == 1 }, "\(lines.all)")
+
+                let publisher = try await cluster.client(2, alone: true)
+                for number in 1...20 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
+                #expect(try await eventually(within: 20) { events("publication").count == 20 }, "\(lines.all.suffix(5))")
+                await cluster.kill(0)
+                for number in 21...60 {
+                    let isPublished = try await eventually(within: 30) {
+                        (try? await publisher.publish(room, Array("{\"n\":\(number)}".utf8), idempotencyKey: "\(number)"))
+                            != nil
+                    }
+                    #expect(isPublished)
+                }
+                try cluster.start(0)
+                try await cluster.awaitReady()
+                #expect(try await eventually(within: 30) { events("publication").count >= 60 }, "\(lines.all.suffix(9))")
+                for number in 61...70 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
+                _ = try await eventually(within: 20) { events("publication").count >= 70 }
+
+                let numbers = events("publication").compactMap { ($0["data"] as? [String: Any])?["n"] as? Int }
+                #expect(numbers == Array(1...70), "in order, each once: \(lines.all.filter { !$0.contains("pub") })")
+                let offsets = events("publication").compactMap { $0["offset"] as? Int }
+                #expect(offsets == Array(1...70))
+                let subscribed = try #require(events("subscribed").last)
+                #expect(subscribed["recovering"] as? Bool == true && subscribed["recovered"] as? Bool == true)
+                #expect(events("error").count < 50 && python.exit == nil)
+                await publisher.close()
+            }
+        }
+
+        @Test(
+            "GW-01 GW-13 the websockets library speaks /ws across nodes",
+            .enabled(if: hasPython, "needs a Python with websockets; see VENCEJO_PYTHON"),
+            .timeLimit(.minutes(3))
+        )
+        func websockets() async throws {
+            try await ProcessCluster.run { cluster in
+                try await cluster.startAndAwaitReady()
+                let urls = [0, 1].map { "ws://127.0.0.1:\(cluster.nodes[$0].gateway)/ws" }
+                let result = try await Executable.run(Self.python, [Self.clients + "/plain_chat.py"] + urls)
+                #expect(result.exit == .code(0), "\(result.lines)")
+                #expect(result.lines.last == "good")
+            }
+        }
+    }
+}

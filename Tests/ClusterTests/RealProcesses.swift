@@ -1,0 +1,5 @@
+import Testing
+
+/// Everything that starts processes: one test at a time, because they share the machine's processors and its ports.
+@Suite("Real processes", .serialized)
+struct RealProcesses {}
