@@ -1,0 +1,259 @@
+import Broker
+import DiskSimulation
+import HistoryChecker
+import LogStorage
+import Placement
+import Primitives
+import Raft
+import Rooms
+
+/// The end of a run: healing, quiet, reading everything back, the checker.
+extension Simulation {
+    /// Safety mode: everything is well again, and everything must come together.
+    func finishHealed() {
+        trace.line(now) { "healing" }
+        healEverything()
+        for node in nodes {
+            node.wallOffset = max(node.wallOffset, 0)
+            node.stalledUntil = .zero
+            node.disk.faults.powerOffAt = nil
+            node.disk.faults.failSyncAfter = nil
+            resume(node)
+            if !node.isRunning { after(.milliseconds(10)) { [unowned self] in start(node) } }
+        }
+        for client in clients { client.windDown() }
+        guard wait(.seconds(40), "the cluster is quiet", { [unowned self] in isQuiet && clients.allSatisfy(\.isIdle) })
+        else { return }
+        run(until: now + swarm.broker.cursorFlush * 2 + .milliseconds(100))
+        checkCursors()
+        guard failures.isEmpty else { return }
+        guard wait(.seconds(20), "the cluster is quiet again", { [unowned self] in isQuiet }) else { return }
+        guard wait(.seconds(20), "subscribers reach the head", { [unowned self] in subscribersAreLevel }) else { return }
+        readBack()
+    }
+
+    /// Runs until `condition` holds; a failure when it does not within `limit`.
+    func wait(_ limit: Interval, _ what: String, _ condition: () -> Bool) -> Bool {
+        let end = now + limit
+        while failures.isEmpty, now < end {
+            if condition() { return true }
+            run(until: now + .milliseconds(50))
+        }
+        if failures.isEmpty { fail("\(what): not within \(limit.seconds) virtual seconds\n\(describe())") }
+        return false
+    }
+
+    func replicas(of partition: Int) -> [NodeID] {
+        for node in nodes where node.isRunning {
+            if let table = node.brokers[0].placement { return table.replicas[partition] }
+        }
+        return []
+    }
+
+    /// Every partition has one owner, known to all, and all of its replicas have applied all of its log.
+    var isQuiet: Bool {
+        for node in nodes where !node.isAbandoned {
+            guard node.isRunning, !node.isPaused, node.appends.isEmpty, node.jobs.isEmpty else { return false }
+            guard node.brokers.allSatisfy(\.isReady) else { return false }
+        }
+        for partition in 0..<swarm.partitions {
+            let id = PartitionID(UInt32(partition))
+            let group = GroupID(partition: id)
+            let members = replicas(of: partition).filter { !nodes[Int($0.rawValue) - 1].isAbandoned }
+            guard !members.isEmpty else { return false }
+            var heads: [LogIndex] = []
+            for member in members {
+                guard let raft = nodes[Int(member.rawValue) - 1].broker(of: group).raftNode(group) else { return false }
+                guard raft.lastIndex == raft.appliedIndex, !raft.isFaulty else { return false }
+                heads.append(raft.lastIndex)
+            }
+            guard heads.min() == heads.max() else { return false }
+            let owners = members.filter { nodes[Int($0.rawValue) - 1].broker(of: group).isServing(id) }
+            guard owners.count == 1 else { return false }
+        }
+        return true
+    }
+
+    /// Every subscriber has what its room has.
+    var subscribersAreLevel: Bool {
+        clients.allSatisfy { client in
+            guard let subscriber = client as? Subscriber, subscriber.isStored else { return true }
+            if subscriber.isConsumer { _ = subscriber.acknowledgeAll() }
+            guard subscriber.isSubscribed, let last = subscriber.last else { return false }
+            return last >= head(of: subscriber.room)
+        }
+    }
+
+    private func head(of room: RoomName) -> UInt64 {
+        let partition = PartitionID(room.slot * UInt32(swarm.partitions) / HashSlot.count)
+        let group = GroupID(partition: partition)
+        var head: UInt64 = 0
+        for member in replicas(of: Int(partition.rawValue)) {
+            let node = nodes[Int(member.rawValue) - 1]
+            guard node.isRunning, !node.isAbandoned, let state = node.broker(of: group).partitionState(partition) else {
+                continue
+            }
+            head = max(head, state.head(of: room).next - 1)
+        }
+        return head
+    }
+
+    /// Consumers acknowledge all that they have; a flush later the cursors are where they should be.
+    private func checkCursors() {
+        for client in clients {
+            guard let subscriber = client as? Subscriber, subscriber.isConsumer else { continue }
+            guard wait(.seconds(20), "consumer \(subscriber.number) has everything", { [unowned self] in
+                _ = subscriber.acknowledgeAll()
+                return subscriber.isSubscribed && (subscriber.last ?? 0) >= head(of: subscriber.room)
+            }) else { return }
+            guard let wanted = subscriber.acknowledgeAll() else { continue }
+            run(until: now + swarm.broker.cursorFlush * 3 + .milliseconds(300))
+            let partition = PartitionID(subscriber.room.slot * UInt32(swarm.partitions) / HashSlot.count)
+            let group = GroupID(partition: partition)
+            for member in replicas(of: Int(partition.rawValue)) {
+                let state = nodes[Int(member.rawValue) - 1].broker(of: group).partitionState(partition)
+                let cursor = state?.cursor(Array("c\(subscriber.number)".utf8), in: subscriber.room)
+                if cursor != wanted {
+                    fail("consumer \(subscriber.number)'s cursor on \(member) is \(cursor.map(String.init) ?? "none"), acknowledged was \(wanted)")
+                }
+            }
+        }
+    }
+
+    // MARK: Reading back
+
+    private func readBack() {
+        let fresh = makeFreshSubscribers()
+        guard wait(.seconds(20), "fresh subscribers reach the head", { [unowned self] in subscribersAreLevel }) else { return }
+        _ = fresh
+        for node in nodes { oracle.examine(node, simulation: self) }
+        var logs = FinalLogs()
+        for room in Set(swarm.rooms).sorted() where !room.hasPrefix("be:") {
+            for log in read(RoomName(room), number: history.rooms.number(of: room)) { logs.logs.append(log) }
+        }
+        for partition in 0..<swarm.partitions {
+            let id = PartitionID(UInt32(partition))
+            for member in replicas(of: partition) {
+                let node = nodes[Int(member.rawValue) - 1]
+                oracle.compare(node, id, simulation: self)
+                guard let state = node.broker(of: GroupID(partition: id)).partitionState(id) else { continue }
+                logs.digests.append(
+                    ReplicaDigest(group: UInt32(partition), replica: member.rawValue, index: state.applied, hash: state.digest)
+                )
+            }
+        }
+        judge(logs)
+    }
+
+    private func makeFreshSubscribers() -> [Subscriber] {
+        var made: [Subscriber] = []
+        for room in Set(swarm.rooms).sorted() where !room.hasPrefix("be:") {
+            let subscriber = Subscriber(self, room: room, isConsumer: false, startsAtBeginning: true)
+            clients.append(subscriber)
+            subscriber.windDown()
+            subscriber.begin()
+            made.append(subscriber)
+        }
+        return made
+    }
+
+    /// What each replica holds of a room, read as its owner would read it: memory first, then the log on disk.
+    private func read(_ room: RoomName, number: UInt32) -> [ReplicaLog] {
+        let partition = PartitionID(room.slot * UInt32(swarm.partitions) / HashSlot.count)
+        let group = GroupID(partition: partition)
+        var logs: [ReplicaLog] = []
+        for member in replicas(of: Int(partition.rawValue)) {
+            let node = nodes[Int(member.rawValue) - 1]
+            guard let state = node.broker(of: group).partitionState(partition), let store = node.store else { continue }
+            let head = state.head(of: room)
+            var log = ReplicaLog(
+                room: number,
+                replica: member.rawValue,
+                epoch: history.epochs.number(of: String(head.epoch, radix: 16)),
+                floor: head.first - 1,
+                entries: []
+            )
+            var next = head.first
+            while next < head.next {
+                let found = publications(room, from: next, state, store, node)
+                guard let last = found.last else {
+                    fail("node \(node.id) cannot read \(room) from \(next) on, its log is \(head.first)..<\(head.next)")
+                    break
+                }
+                for publication in found {
+                    log.entries.append(ReplicaLog.Entry(offset: publication.offset, message: messageNumber(publication.body)))
+                }
+                next = last.offset + 1
+            }
+            logs.append(log)
+        }
+        return logs
+    }
+
+    private func publications(
+        _ room: RoomName,
+        from: UInt64,
+        _ state: PartitionState,
+        _ store: LogStore<SimulatedDisk>,
+        _ node: SimulatedNode
+    ) -> [Publication] {
+        switch state.read(room, from: from, limit: 64, maxBytes: 1 << 20) {
+        case .publications(let list): return list
+        case .log(var scan):
+            let group = GroupID(partition: state.partition)
+            do {
+                while !scan.isComplete, scan.index <= state.applied {
+                    let entries = try store.read(group: group, from: scan.index, upTo: state.applied, maxBytes: 4096)
+                    if entries.isEmpty { break }
+                    for entry in entries where !scan.isComplete { try scan.consume(entry) }
+                }
+            } catch {
+                if !node.wasTampered { fail("node \(node.id), \(room) from \(from): \(error)") }
+                return []
+            }
+            return scan.publications
+        }
+    }
+
+    private func judge(_ logs: FinalLogs) {
+        for client in clients { client.finish() }
+        var options = CheckOptions()
+        options.gapPolicy = .belowFloor
+        options.sessionsReadToEnd = true
+        if swarm.operations.contains(.bestEffort) { options.bestEffortRooms = [history.rooms.number(of: "be:a")] }
+        options.maximumViolationsPerName = 3
+        let report = HistoryChecker.check(history, finalLogs: logs, options: options)
+        for violation in report.violations { fail("\(violation)") }
+    }
+
+    // MARK: Words
+
+    func describe() -> String {
+        var lines: [String] = []
+        for node in nodes {
+            let state = node.isAbandoned ? "abandoned" : node.isPaused ? "paused" : node.isRunning ? "running" : "down"
+            lines.append("node \(node.id): \(state), \(node.appends.count) appends, \(node.jobs.count) jobs")
+            for broker in node.brokers {
+                for partition in broker.status().partitions {
+                    let group = GroupID(partition: partition.id)
+                    let raft = broker.raftNode(group)
+                    lines.append(
+                        "  \(partition.id): owner \(partition.owner.map { "\($0)" } ?? "none") t\(partition.term) "
+                            + "\(partition.role.map { "\($0)" } ?? "-") t\(raft?.term ?? 0) commit \(partition.commit) "
+                            + "applied \(partition.applied) log \(partition.firstIndex)...\(partition.lastIndex) "
+                            + "faulty \(partition.isFaulty)/\(raft?.isFaulty ?? false) "
+                            + "serving \(broker.isServing(partition.id))"
+                    )
+                }
+            }
+        }
+        for client in clients where !client.isIdle { lines.append("client \(client.number) is not idle: \(client.state)") }
+        for case let subscriber as Subscriber in clients where subscriber.isStored {
+            lines.append(
+                "subscriber \(subscriber.number) of \(subscriber.room): subscribed \(subscriber.isSubscribed), "
+                    + "last \(subscriber.last.map(String.init) ?? "none"), head \(head(of: subscriber.room))"
+            )
+        }
+        return lines.joined(separator: "\n")
+    }
+}
