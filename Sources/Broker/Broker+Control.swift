@@ -40,6 +40,7 @@ package struct ControlState: Sendable {
             writer.write(node.id.rawValue)
             writer.writeString(node.name)
             writer.writeString(node.zone)
+            writer.writeVarint(UInt64(node.weight))
         }
         writer.writeVarint(UInt64(partitions))
         writer.writeVarint(UInt64(replicationFactor))
@@ -77,7 +78,8 @@ package struct ControlState: Sendable {
                 ClusterNode(
                     id: NodeID(try reader.read(UInt64.self)),
                     name: try reader.readString(limit: 255, "node name"),
-                    zone: try reader.readString(limit: 255, "zone")
+                    zone: try reader.readString(limit: 255, "zone"),
+                    weight: try reader.readCount(limit: 100, "weight")
                 )
             )
         }
@@ -119,7 +121,7 @@ extension Broker {
         do throws(PlacementError) {
             table = try PlacementTable.repair(
                 previous: nil,
-                nodes: settings.nodes.map { PlacementNode(id: $0.id, zone: $0.zone) },
+                nodes: settings.nodes.map { PlacementNode(id: $0.id, zone: $0.zone, weight: $0.weight) },
                 partitions: settings.partitions,
                 replicationFactor: settings.replicationFactor
             )

@@ -31,6 +31,8 @@ package final class Broker {
     var dirtyReplicas: [Replica] = []
     /// By partition; only those of this shard.
     var relays: [Relay?]
+    /// Publishes in all relays.
+    var pendingPublishes = 0
     var dirtyRelays: [Relay] = []
     var hub: Hub
     package internal(set) var control = ControlState()

@@ -7,11 +7,14 @@ package struct ClusterNode: Equatable, Sendable {
     package var id: NodeID
     package var name: String
     package var zone: String
+    /// Relative share of the partitions, 1...100.
+    package var weight: Int
 
-    package init(id: NodeID, name: String, zone: String = "") {
+    package init(id: NodeID, name: String, zone: String = "", weight: Int = 1) {
         self.id = id
         self.name = name
         self.zone = zone
+        self.weight = weight
     }
 }
 
@@ -50,6 +53,10 @@ package struct BrokerSettings: Sendable {
     /// Guaranteed publishes in flight from this shard to one partition.
     package var publishWindow = 16_384
     package var publishWindowBytes = 16 << 20
+    /// Guaranteed publishes in flight from this shard to all partitions.
+    package var pendingPublishes = 65_536
+    /// Subscriptions of all sessions of this shard.
+    package var maxSubscriptions = 2_000_000
     /// Bytes gathered into one log entry.
     package var batchBytes = 128 << 10
     package var historyLimit = 1000

@@ -17,6 +17,7 @@ package struct Hub {
     var fetches: [UInt64: HubFetchPurpose] = [:]
     var nextToken: UInt64 = 1
     package private(set) var openSessions = 0
+    var subscriptions = 0
 
     struct Session {
         var generation: UInt32 = 0
@@ -191,6 +192,13 @@ extension Broker {
     ) {
         let policy = settings.namespaces.policy(for: room)
         let partition = partition(of: room)
+        var body = body
+        if policy.messageTimeToLive > 0, MessageBody.timeToLive(of: body) == 0,
+            var message = try? MessageBody(decoding: body)
+        {
+            message.timeToLive = policy.messageTimeToLive
+            body = message.encoded()[...]
+        }
         guard policy.deliveryClass.isLogged else {
             post(.announce(partition, room, body: body), to: shard(of: partition))
             outbox.edge.append(.published(token, .success(.appended(Position(epoch: 0, offset: 0)))))
@@ -216,11 +224,14 @@ extension Broker {
         guard hub.isOpen(session) else { return }
         func fail(_ error: RequestError) { outbox.edge.append(.subscribed(token, name, .failure(error))) }
         if let known = hub.roomIndex[name], hub.row(session.slot, known) != nil { return fail(.alreadySubscribed) }
-        guard hub.sessions[Int(session.slot)].subscriptions.count < settings.subscriptionsPerSession else {
+        guard hub.sessions[Int(session.slot)].subscriptions.count < settings.subscriptionsPerSession,
+            hub.subscriptions < settings.maxSubscriptions
+        else {
             return fail(.tooManySubscriptions)
         }
         let room = makeRoom(name)
         hub.rooms[Int(room)].subscribers += 1
+        hub.subscriptions += 1
         var subscription = Hub.Subscription(room: room)
         subscription.ackWindow = options.ackWindow
         subscription.consumer = options.ackWindow == nil ? [] : options.consumer
@@ -419,6 +430,7 @@ extension Broker {
         let index = Int(room)
         hub.rooms[index].waiting.removeAll { $0.token.session.slot == slot }
         hub.rooms[index].subscribers -= 1
+        hub.subscriptions -= 1
         guard hub.rooms[index].subscribers == 0 else { return }
         let name = hub.rooms[index].name
         let partition = hub.rooms[index].partition

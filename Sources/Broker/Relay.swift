@@ -165,7 +165,7 @@ extension Broker {
         let refusal: RequestError?
         if relay.isDegraded {
             refusal = .noQuorum
-        } else if relay.pending.count >= settings.publishWindow
+        } else if relay.pending.count >= settings.publishWindow || pendingPublishes >= settings.pendingPublishes
             || relay.pendingBytes + command.count > settings.publishWindowBytes
         {
             refusal = .busy
@@ -195,6 +195,7 @@ extension Broker {
             )
         )
         relay.pendingBytes += command.count
+        pendingPublishes += 1
         mark(relay)
     }
 
@@ -245,6 +246,7 @@ extension Broker {
         }
         while let first = relay.pending.first, first.isDecided {
             relay.pending.removeFirst()
+            pendingPublishes -= 1
             relay.pendingBytes -= first.command.count
             relay.base += 1
             relay.sent = max(0, relay.sent - 1)

@@ -43,9 +43,9 @@ package struct Hello: Equatable, Sendable {
 ///                                            ←   proof, or refusal
 ///       ready, or refusal                    →
 ///
-/// A proof is HMAC-SHA256 under the cluster's secret of the prover's role and both hellos, byte for byte. The nonces make
-/// every transcript new, the role keeps a proof from being sent back to its maker, and the hellos bind the names. The
-/// link is neither encrypted nor authenticated beyond this point: the network between nodes must be trusted.
+/// A proof is HMAC-SHA256 under the cluster's secret of the prover's role and both hellos, byte for byte. The nonces
+/// make every transcript new, the role keeps a proof from being sent back to its maker, and the hellos bind the names.
+/// The link is neither encrypted nor authenticated beyond this point: the network between nodes must be trusted.
 ///
 /// A frame: length u16 little-endian, then tag u8 and content.
 package enum HandshakeFrame: Equatable, Sendable {

@@ -7,9 +7,9 @@ import SystemOpenSSL
 
 /// The links to the other nodes of the cluster: one TCP connection per pair, all on one event loop.
 ///
-/// Of a pair, the node with the smaller name (by bytes) dials, again and again; the other accepts. A link counts from the
-/// moment that both sides have proven the cluster's secret and admitted each other. It delivers in order or is reset;
-/// after a reset both sides begin again from their positions, so nothing is kept for a peer that is away.
+/// Of a pair, the node with the smaller name (by bytes) dials, again and again; the other accepts. A link counts from
+/// the moment that both sides have proven the cluster's secret and admitted each other. It delivers in order or is
+/// reset; after a reset both sides begin again from their positions, so nothing is kept for a peer that is away.
 ///
 /// Except for `init`, `start` and `stop` everything belongs to the shard's loop, the closures too.
 package final class Mesh: @unchecked Sendable {

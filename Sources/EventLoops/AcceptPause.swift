@@ -4,8 +4,8 @@ import NIOCore
 /// Stops accepting for 100 ms when the process or the machine is out of descriptors or socket memory (GW-17).
 ///
 /// The waiting connection stays in the kernel's queue, and epoll would report it again at once and for ever. NIO's own
-/// AcceptBackoffHandler delays the read but leaves the socket registered, so the loop would spin; turning `autoRead` off
-/// takes the socket out of epoll.
+/// AcceptBackoffHandler delays the read but leaves the socket registered, so the loop would spin; turning `autoRead`
+/// off takes the socket out of epoll.
 final class AcceptPause: ChannelInboundHandler {
     typealias InboundIn = any Channel
 

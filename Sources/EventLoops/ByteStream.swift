@@ -23,9 +23,9 @@ package enum StreamCloseReason: Equatable, Sendable, CustomStringConvertible {
 
 /// What owns a stream. All calls come on the shard's loop.
 package protocol ByteStreamHandler: AnyObject {
-    /// Bytes arrived: everything that was not consumed so far, in order. Returns how many of them are done with; the rest
-    /// is offered again with what follows, once there are `stream.bytesNeeded` bytes. The memory may be written to (to
-    /// unmask in place) and is valid only during the call.
+    /// Bytes arrived: everything that was not consumed so far, in order. Returns how many of them are done with; the
+    /// rest is offered again with what follows, once there are `stream.bytesNeeded` bytes. The memory may be written to
+    /// (to unmask in place) and is valid only during the call.
     func received(_ bytes: UnsafeMutableRawBufferPointer) -> Int
 
     /// Output passed the high-water mark (false) or fell below the low-water mark again (true).
@@ -48,7 +48,8 @@ package final class ByteStream: ChannelInboundHandler, @unchecked Sendable {
     package var handler: (any ByteStreamHandler)?
     /// The most unfinished bytes that are kept; above it the stream closes.
     package var maxTail: Int
-    /// A hint, reset to 1 before each offer: the handler cannot use fewer bytes than this, so do not call it with fewer.
+    /// A hint, reset to 1 before each offer: the handler cannot use fewer bytes than this, so do not call it with
+    /// fewer.
     package var bytesNeeded = 1
 
     private var context: ChannelHandlerContext?

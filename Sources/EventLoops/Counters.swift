@@ -1,7 +1,7 @@
 import Synchronization
 
-/// A counter that many threads raise: every increment counts, none waits (CN-03). For what one shard alone counts, use a
-/// plain integer of the shard and publish it with `Published`.
+/// A counter that many threads raise: every increment counts, none waits (CN-03). For what one shard alone counts, use
+/// a plain integer of the shard and publish it with `Published`.
 package final class SharedCounter: Sendable {
     @usableFromInline let count = Atomic<UInt64>(0)
 

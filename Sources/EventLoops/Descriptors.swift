@@ -16,8 +16,8 @@ package struct DescriptorLimit: Equatable, Sendable {
         return DescriptorLimit(soft: soft, hard: hard, error: error)
     }
 
-    /// Descriptors in use, from /proc/self/fd; costs a system call per thousand or so, for a metric, not for a hot path.
-    /// Nil where /proc is not readable.
+    /// Descriptors in use, from /proc/self/fd; costs a system call per thousand or so, for a metric, not for a hot
+    /// path. Nil where /proc is not readable.
     package static func inUse() -> Int? {
         guard let directory = opendir("/proc/self/fd") else { return nil }
         defer { closedir(directory) }

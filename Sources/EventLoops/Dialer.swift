@@ -3,9 +3,9 @@ import NIOPosix
 
 /// Opens TCP connections from a shard.
 package enum Dialer {
-    /// Connects. Either `makeHandler` is called once, on the loop, when the connection is made, and the stream belongs to
-    /// the handler that it returns (nil: it is closed), or `failed` is called once with the reason. Names are resolved
-    /// off the loop.
+    /// Connects. Either `makeHandler` is called once, on the loop, when the connection is made, and the stream belongs
+    /// to the handler that it returns (nil: it is closed), or `failed` is called once with the reason. Names are
+    /// resolved off the loop.
     package static func connect(
         from shard: Shard,
         host: String,

@@ -44,8 +44,8 @@ package final class Listener: Sendable {
         self.accepted = accepted
     }
 
-    /// Binds and listens. `accept` is called on a shard's loop for each new connection and returns its handler, or nil to
-    /// refuse it at once. Throws NIO's error when the address cannot be bound. In `.single` mode with more than one
+    /// Binds and listens. `accept` is called on a shard's loop for each new connection and returns its handler, or nil
+    /// to refuse it at once. Throws NIO's error when the address cannot be bound. In `.single` mode with more than one
     /// shard, `shards` must be all of a `Shards`.
     package static func open(
         _ settings: ListenerSettings,

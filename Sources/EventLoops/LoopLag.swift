@@ -1,8 +1,8 @@
 import Primitives
 import Synchronization
 
-/// How late a loop's ticks were (GW-10). A tick is late when something held the loop: every socket of the shard waited as
-/// long.
+/// How late a loop's ticks were (GW-10). A tick is late when something held the loop: every socket of the shard waited
+/// as long.
 package struct LoopLag: Equatable, Sendable {
     /// Upper bounds of the buckets; one more bucket counts what is above the last.
     package static let bounds: [Interval] = [

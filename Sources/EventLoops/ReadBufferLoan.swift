@@ -1,8 +1,8 @@
 import NIOCore
 
-/// The one read buffer of a shard. NIO would keep a buffer per connection and never shrink it: after one 64 KiB burst an
-/// idle connection would hold 67 KB for good. Here every read borrows the shard's buffer and the handler gives it back
-/// before the next one, so that an idle connection holds none.
+/// The one read buffer of a shard. NIO would keep a buffer per connection and never shrink it: after one 64 KiB burst
+/// an idle connection would hold 67 KB for good. Here every read borrows the shard's buffer and the handler gives it
+/// back before the next one, so that an idle connection holds none.
 ///
 /// Confined to its event loop.
 package final class ReadBufferLoan: @unchecked Sendable {
@@ -31,8 +31,9 @@ package final class ReadBufferLoan: @unchecked Sendable {
     }
 }
 
-/// Gives NIO the shard's buffer for each read. The first buffer of a channel stays in NIO's pool for the channel's life,
-/// so it is tiny; `nextBufferSize` stays nil, which keeps every later one out of the pool. Needs `maxMessagesPerRead` 1.
+/// Gives NIO the shard's buffer for each read. The first buffer of a channel stays in NIO's pool for the channel's
+/// life, so it is tiny; `nextBufferSize` stays nil, which keeps every later one out of the pool. Needs
+/// `maxMessagesPerRead` 1.
 struct LoaningRecvAllocator: RecvByteBufferAllocator {
     let loan: ReadBufferLoan
     private var isFirst = true

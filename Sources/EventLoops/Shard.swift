@@ -37,8 +37,8 @@ package final class Shard: @unchecked Sendable {
 
     // MARK: End of tick
 
-    /// Adds a closure that runs at the end of every tick for which `setNeeds(phase)` was called, after the closures that
-    /// were added before it.
+    /// Adds a closure that runs at the end of every tick for which `setNeeds(phase)` was called, after the closures
+    /// that were added before it.
     package func atEndOfTick(_ phase: Phase, _ work: @escaping () -> Void) {
         loop.assertInEventLoop()
         hooks[phase.rawValue].append(work)

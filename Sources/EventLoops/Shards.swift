@@ -23,8 +23,8 @@ package final class Shards: Sendable {
 
     package subscript(index: Int) -> Shard { all[index] }
 
-    /// The indices of shards whose loop has not ticked for longer than `limit`: what a liveness probe asks, from a thread
-    /// that is not a shard's.
+    /// The indices of shards whose loop has not ticked for longer than `limit`: what a liveness probe asks, from a
+    /// thread that is not a shard's.
     package func stalled(longerThan limit: Interval, at now: Instant) -> [Int] {
         all.filter { $0.pulse.silence(at: now) > limit }.map(\.index)
     }

@@ -9,6 +9,8 @@ struct ConnectState {
     /// By the number in the requests' tokens; nil until answered.
     var rooms: [(name: RoomName, result: ClientProtocol.SubscribeResult?)] = []
     var missing = 0
+    /// What the positions in the command missed: told after the reply, which must be the first message.
+    var gaps: [(gap: Gap, room: RoomName, epoch: UInt64)] = []
 }
 
 extension ClientConnection {
@@ -119,6 +121,7 @@ extension ClientConnection {
             if let subscription { result.subscriptions.append(.init(channel: name.bytes, result: subscription)) }
         }
         send { ReplyEncoder.appendConnect(id: state.id, result, to: &$0) }
+        for missed in state.gaps { send(missed.gap, missed.room.bytes, epoch: missed.epoch) }
         if isHeld {
             isHeld = false
             if let session { shard.delivery.mark(session.slot) }
@@ -135,6 +138,7 @@ extension ClientConnection {
         case .success(let success):
             state.rooms[row].result = joined(state.rooms[row].name, success)
             state.missing -= 1
+            if let gap = success.gap { state.gaps.append((gap, state.rooms[row].name, success.epoch)) }
             connecting = state
             if state.missing == 0 { finishConnect() }
         case .failure(let error):
@@ -230,7 +234,6 @@ extension ClientConnection {
     }
 
     private func joined(_ name: RoomName, _ success: BrokerSubscribeResult) -> ClientProtocol.SubscribeResult {
-        if let gap = success.gap { send(gap, name.bytes, epoch: success.epoch) }
         var rest: ArraySlice<Publication> = []
         let result = joined(name, success, rest: &rest)
         if let session { deliver(rest, room: success.room, to: session) }

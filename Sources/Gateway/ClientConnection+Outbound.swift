@@ -63,14 +63,14 @@ extension ClientConnection {
     /// A full list of a socket that takes it leaves before the tick's end: a burst is no reason to drop anything. False
     /// when the socket does not take it all.
     private func writeEarly() -> Bool {
-        guard let session, backlog == nil, !isHeld, stream.isWritable else { return false }
+        guard let session, backlog == nil, !isHeld, isSocketWritable else { return false }
         let node = shard.delivery.take(session.slot)
         guard node != TickFrames.root else { return false }
         writeList(node)
         hasUnflushed = false
         shard.metrics.flushes += 1
         stream.flush()
-        return stream.isWritable
+        return isSocketWritable
     }
 
     /// What was listed for this tick goes into the queue, ahead of what follows.
@@ -107,7 +107,7 @@ extension ClientConnection {
     /// Writes this tick's list and what waits, as far as the socket takes it, and flushes once.
     func flush(_ node: TickFrames.Node) {
         if node != TickFrames.root {
-            if backlog == nil, !isHeld, stream.isWritable {
+            if backlog == nil, !isHeld, isSocketWritable {
                 writeList(node)
             } else {
                 spill(node)
@@ -154,7 +154,7 @@ extension ClientConnection {
     private func drain() {
         guard let queue = backlog, case .webSocket = phase else { return }
         let before = queue.bytes
-        while stream.isWritable, !queue.isEmpty {
+        while isSocketWritable, !queue.isEmpty {
             shard.cork.clear()
             while shard.cork.readableBytes < GatewayShard.corkCapacity, let frame = queue.popFirst() {
                 shard.metrics.messagesSent += 1
@@ -169,7 +169,7 @@ extension ClientConnection {
             if shard.cork.readableBytes > 0 { write(shard.cork) }
         }
         shard.metrics.queuedBytes -= before - queue.bytes
-        guard queue.isEmpty, stream.isWritable else { return }
+        guard queue.isEmpty, isSocketWritable else { return }
         backlog = nil
         if let session { shard.delivery.setDirect(session.slot, true) }
         if droppedCount > 0 {
@@ -201,6 +201,7 @@ extension ClientConnection {
     }
 
     func writabilityChanged(_ isWritable: Bool) {
+        isSocketWritable = isWritable
         guard case .webSocket = phase, let session else { return }
         shard.readClocks()
         noteWritability()
@@ -210,7 +211,7 @@ extension ClientConnection {
 
     private func noteWritability() {
         guard let session else { return }
-        if stream.isWritable {
+        if isSocketWritable {
             stalledSince = nil
             if backlog == nil { shard.delivery.setDirect(session.slot, true) }
         } else {

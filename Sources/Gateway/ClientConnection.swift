@@ -73,6 +73,8 @@ final class ClientConnection: ByteStreamHandler {
     var stalledSince: Instant?
     /// Something was written since the last flush.
     var hasUnflushed = false
+    /// As NIO last said; asking the channel three times a flush costs more than the flush's own work.
+    var isSocketWritable = true
 
     // Rooms and requests.
     var memberships: [Membership] = []
@@ -242,7 +244,7 @@ final class ClientConnection: ByteStreamHandler {
         isHeld = false
         if let session { flush(shard.take(session.slot)) }
         if case .closed = phase { return }
-        if backlog == nil || stream.isWritable { stream.write(shard.allocator.buffer(bytes: frame)) }
+        if backlog == nil || isSocketWritable { stream.write(shard.allocator.buffer(bytes: frame)) }
         stream.flush()
         phase = .closing
         leaveShard()

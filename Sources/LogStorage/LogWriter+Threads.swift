@@ -31,10 +31,6 @@ extension LogWriter {
                 case .dirty: syncBy = syncBy ?? monotonicNow() + LogWriter.everySecond
                 case .unpromised: break
                 }
-                inbox.with { inbox in
-                    inbox.oldestInFlight = nil
-                    return ((), false)
-                }
                 pauseUntil = monotonicNow() + LogWriter.pause
             case nil:
                 let now = monotonicNow()
@@ -143,6 +139,11 @@ extension LogWriter {
                 fail(error)
             }
             isDirty = false
+        }
+        // The disk is done with them, whatever the completions go on to do.
+        inbox.with { inbox in
+            inbox.oldestInFlight = nil
+            return ((), false)
         }
         for (submission, outcome) in zip(batch, outcomes) { submission.completion(outcome) }
         if store.sealedFiles != sealed || !mustSync { wakeKeeper() }

@@ -38,6 +38,22 @@ package struct NodeIdentity: Sendable, Equatable {
     }
 }
 
+/// How often the node has started: peers tell a new process from the one that it replaces by the higher number.
+enum Incarnation {
+    static let file = "incarnation"
+
+    static func next<D: Disk>(in store: LogStore<D>) throws -> UInt64 {
+        var last: UInt64 = 0
+        if let bytes = try store.readMeta(file) {
+            guard bytes.count == 8 else { throw NodeError.damagedMeta(file) }
+            last = bytes.reduce(0) { $0 << 8 | UInt64($1) }
+        }
+        let next = last + 1
+        try store.writeMeta(file, (0..<8).map { UInt8(truncatingIfNeeded: next >> UInt64(56 - 8 * $0)) })
+        return next
+    }
+}
+
 /// The nodes that formed the cluster, by name: written once, when every node of cluster.toml has met every other.
 ///
 /// Until then nobody votes, so a node with an empty disk cannot help to elect a leader that misses acknowledged entries;

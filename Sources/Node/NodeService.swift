@@ -47,6 +47,7 @@ package enum NodeService {
             ]
         )
         let identity = try NodeIdentity.load(from: store)
+        let incarnation = try Incarnation.next(in: store)
         let members = configuration.members(asSeenBy: own)
         var formation = try Formation.load(
             from: store,
@@ -70,7 +71,7 @@ package enum NodeService {
                     clusterName: configuration.cluster.name,
                     name: name,
                     node: identity.node,
-                    incarnation: try randomNumber(),
+                    incarnation: incarnation,
                     secret: Array(configuration.cluster.secret.text.utf8)
                 ),
                 host: host,
@@ -108,7 +109,7 @@ package enum NodeService {
         )
         runtime.mesh = mesh
         let nodes = members.map { member in
-            ClusterNode(id: formation.members[member.id] ?? NodeID(0), name: member.id, zone: member.zone)
+            ClusterNode(id: formation.members[member.id] ?? NodeID(0), name: member.id, zone: member.zone, weight: member.weight)
         }
         let voters = members.prefix(5).compactMap { formation.members[$0.id] }
         for shard in shards.all {
@@ -264,7 +265,13 @@ package enum NodeService {
                     retentionMilliseconds: namespace.retention.time.milliseconds,
                     messageTimeToLive: namespace.messageTTL.milliseconds
                 )
-            }
+            },
+            limits: RoomLimits(
+                roomsPerPartition: configuration.limits.roomsPerPartition,
+                producersPerRoom: configuration.limits.producersPerRoom,
+                keysPerRoom: configuration.limits.idempotencyEntries,
+                keyWindow: configuration.limits.idempotencyWindow.milliseconds
+            )
         )
     }
 
@@ -305,7 +312,8 @@ package enum NodeService {
         settings.rankDelay = configuration.liveness.rankDelay
         settings.maxSessions = configuration.limits.maxConnections / shards + 1
         settings.subscriptionsPerSession = configuration.limits.roomsPerConnection + 2
-        settings.publishWindow = max(1, configuration.limits.pendingPublishes / shards)
+        settings.pendingPublishes = max(1, configuration.limits.pendingPublishes / shards)
+        settings.maxSubscriptions = max(1, configuration.limits.subscriptions / shards)
         settings.historyLimit = configuration.limits.historyPage
         settings.snapshotEntries = UInt64(configuration.log.snapshotEveryEntries)
         settings.tailBytesPerPartition = configuration.log.tailRingBytes

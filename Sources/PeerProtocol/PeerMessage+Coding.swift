@@ -3,8 +3,8 @@ import Raft
 import Rooms
 
 extension PeerMessage {
-    /// Appends the message as one whole frame (see `PeerFrame`). Frames above the receiver's limit are refused there, so
-    /// the caller looks at what was appended before it sends it.
+    /// Appends the message as one whole frame (see `PeerFrame`). Frames above the receiver's limit are refused there,
+    /// so the caller looks at what was appended before it sends it.
     package func encode(into writer: inout ByteWriter) {
         let start = writer.count
         writer.write(UInt32(0))
@@ -13,8 +13,8 @@ extension PeerMessage {
         writer.overwrite(UInt32(clamping: writer.count - start - PeerFrame.prefixBytes), at: start)
     }
 
-    /// Decodes a frame's content (tag and fields, without the length) from memory that is only lent: messages that carry
-    /// bodies get one copy of the content and slice it, the others copy nothing.
+    /// Decodes a frame's content (tag and fields, without the length) from memory that is only lent: messages that
+    /// carry bodies get one copy of the content and slice it, the others copy nothing.
     package init(decoding content: UnsafeRawBufferPointer) throws(DecodeError) {
         guard let first = content.first else { throw .truncated }
         if let tag = PeerTag(rawValue: first), tag.keepsSlices {

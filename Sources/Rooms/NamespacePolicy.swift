@@ -55,12 +55,37 @@ package struct NamespacePolicy: Equatable, Sendable {
     }
 }
 
-/// All namespaces, found by longest prefix. At a room's creation only: rooms remember the index of their policy.
+/// What a partition remembers at most. Replicated with the namespaces, because every replica must forget alike.
+package struct RoomLimits: Equatable, Sendable {
+    package var roomsPerPartition: Int
+    /// Idempotent producers per room.
+    package var producersPerRoom: Int
+    /// Idempotency keys per room.
+    package var keysPerRoom: Int
+    /// Milliseconds that an idempotency key is remembered.
+    package var keyWindow: UInt64
+
+    package init(
+        roomsPerPartition: Int = 65_536,
+        producersPerRoom: Int = 1024,
+        keysPerRoom: Int = 10_000,
+        keyWindow: UInt64 = 5 * 60 * 1000
+    ) {
+        self.roomsPerPartition = roomsPerPartition
+        self.producersPerRoom = producersPerRoom
+        self.keysPerRoom = keysPerRoom
+        self.keyWindow = keyWindow
+    }
+}
+
+/// All namespaces, found by longest prefix, and the bounds that go with them.
 package struct NamespaceTable: Equatable, Sendable {
     /// Longest prefix first; the last one is the default with the empty prefix.
     package let policies: [NamespacePolicy]
+    package let limits: RoomLimits
 
-    package init(_ policies: [NamespacePolicy]) {
+    package init(_ policies: [NamespacePolicy], limits: RoomLimits = RoomLimits()) {
+        self.limits = limits
         var sorted = policies.sorted {
             $0.prefix.count != $1.prefix.count
                 ? $0.prefix.count > $1.prefix.count : $0.prefix.lexicographicallyPrecedes($1.prefix)
@@ -85,6 +110,10 @@ package struct NamespaceTable: Equatable, Sendable {
             writer.writeVarint(policy.retentionMilliseconds)
             writer.writeVarint(policy.messageTimeToLive)
         }
+        writer.writeVarint(UInt64(limits.roomsPerPartition))
+        writer.writeVarint(UInt64(limits.producersPerRoom))
+        writer.writeVarint(UInt64(limits.keysPerRoom))
+        writer.writeVarint(limits.keyWindow)
     }
 
     package init(from reader: inout ByteReader) throws(DecodeError) {
@@ -112,6 +141,12 @@ package struct NamespaceTable: Equatable, Sendable {
                 )
             )
         }
-        self.init(policies)
+        let limits = RoomLimits(
+            roomsPerPartition: try reader.readCount(limit: 1 << 30, "rooms per partition"),
+            producersPerRoom: try reader.readCount(limit: ProducerTable.decodedMax, "producers per room"),
+            keysPerRoom: try reader.readCount(limit: ProducerTable.decodedMax, "keys per room"),
+            keyWindow: try reader.readVarint()
+        )
+        self.init(policies, limits: limits)
     }
 }

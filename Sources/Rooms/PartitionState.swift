@@ -10,7 +10,6 @@ package struct PartitionState: Sendable {
     /// Every this many offsets a room remembers where in the log it stands; retention by time and size, and reads below
     /// the tail, work at this grain.
     package static let markInterval: UInt64 = 64
-    package static let roomsLimit = 1_000_000
     package static let cursorsPerRoom = 10_000
 
     struct Mark: Equatable, Sendable {
@@ -54,6 +53,7 @@ package struct PartitionState: Sendable {
     package private(set) var namespaces: NamespaceTable?
     /// Where rooms' epochs come from; 0 until the first owner has configured the partition.
     package private(set) var epochSeed: UInt64 = 0
+    private var limits: RoomLimits { namespaces?.limits ?? RoomLimits() }
     var rooms: [Room] = []
     var roomIndex: [RoomName: Int] = [:]
     private var gateways = GatewayStreams()
@@ -195,7 +195,8 @@ package struct PartitionState: Sendable {
             if let verdict = rooms[slot].producers.verdict(
                 producer: command.producer,
                 key: command.idempotencyKey,
-                epoch: rooms[slot].epoch
+                epoch: rooms[slot].epoch,
+                limits: limits
             ) {
                 outcome = verdict
             } else {
@@ -222,7 +223,7 @@ package struct PartitionState: Sendable {
     /// The slot of `name`, made when it is new; nil at the bound.
     private mutating func room(_ name: RoomName) -> Int? {
         if let slot = roomIndex[name] { return slot }
-        guard rooms.count < PartitionState.roomsLimit else { return nil }
+        guard rooms.count < limits.roomsPerPartition else { return nil }
         let owned = name.compacted()
         let policy = namespaces?.policy(for: owned) ?? NamespacePolicy()
         rooms.append(Room(name: owned, epoch: epoch(of: owned), policy: policy))
@@ -252,7 +253,8 @@ package struct PartitionState: Sendable {
                 producer: command.producer,
                 key: command.idempotencyKey,
                 offset: offset,
-                now: now
+                now: now,
+                limits: limits
             )
         }
         rooms[slot].tail.append(publication)
@@ -296,7 +298,7 @@ package struct PartitionState: Sendable {
     private mutating func expire() {
         for slot in rooms.indices {
             trim(slot)
-            if !rooms[slot].producers.isEmpty { rooms[slot].producers.expire(now: now) }
+            if !rooms[slot].producers.isEmpty { rooms[slot].producers.expire(now: now, limits: limits) }
         }
         gateways.expire(now: now)
         let floor = logFloor
@@ -492,7 +494,7 @@ package struct PartitionState: Sendable {
         now = try reader.readVarint()
         epochSeed = try reader.read()
         if try reader.readByte() == 1 { namespaces = try NamespaceTable(from: &reader) }
-        for _ in 0..<(try reader.readCount(limit: PartitionState.roomsLimit, "rooms")) {
+        for _ in 0..<(try reader.readCount(limit: 1 << 30, "rooms")) {
             let name = RoomName(try reader.readBytes(limit: 1024, "room"))
             var room = Room(
                 name: name,

@@ -59,9 +59,8 @@ package enum PublishOutcome: Equatable, Sendable {
 struct ProducerTable: Sendable {
     /// Offsets of a producer's last batches that are remembered (Kafka's NUM_BATCHES_TO_RETAIN is 5).
     static let ringSize = 8
-    static let producersPerRoom = 10_000
-    static let keysPerRoom = 10_000
-    static let keyWindow: UInt64 = 5 * 60 * 1000
+    /// No setting goes beyond it, and no snapshot is believed that does.
+    static let decodedMax = 10_000_000
     static let producerIdle: UInt64 = 24 * 3600 * 1000
 
     struct Producer: Equatable, Sendable {
@@ -89,12 +88,13 @@ struct ProducerTable: Sendable {
     func verdict(
         producer stamp: ProducerStamp?,
         key: ArraySlice<UInt8>,
-        epoch roomEpoch: UInt64
+        epoch roomEpoch: UInt64,
+        limits: RoomLimits
     ) -> PublishOutcome? {
         if let stamp {
             guard let known = producers[stamp.id] else {
                 if stamp.sequence != 0 { return .unknownProducer }
-                return order.count >= ProducerTable.producersPerRoom ? .limitReached : keyVerdict(key, roomEpoch)
+                return order.count >= limits.producersPerRoom ? .limitReached : keyVerdict(key, roomEpoch)
             }
             if stamp.epoch < known.epoch { return .fenced(currentEpoch: known.epoch) }
             if stamp.epoch > known.epoch {
@@ -119,7 +119,13 @@ struct ProducerTable: Sendable {
     }
 
     /// Remembers that a publish with this stamp and key was appended at `offset`.
-    mutating func record(producer stamp: ProducerStamp?, key: ArraySlice<UInt8>, offset: UInt64, now: Timestamp) {
+    mutating func record(
+        producer stamp: ProducerStamp?,
+        key: ArraySlice<UInt8>,
+        offset: UInt64,
+        now: Timestamp,
+        limits: RoomLimits
+    ) {
         if let stamp {
             if var known = producers[stamp.id], known.epoch == stamp.epoch {
                 producers[stamp.id] = nil
@@ -143,13 +149,13 @@ struct ProducerTable: Sendable {
             let owned = Array(key)
             keys[owned[...]] = offset
             keyOrder.append(Key(key: owned, time: now))
-            expireKeys(now: now)
+            expireKeys(now: now, limits)
         }
     }
 
-    private mutating func expireKeys(now: Timestamp) {
+    private mutating func expireKeys(now: Timestamp, _ limits: RoomLimits) {
         while let oldest = keyOrder.first,
-            keyOrder.count > ProducerTable.keysPerRoom || now > oldest.time + ProducerTable.keyWindow
+            keyOrder.count > limits.keysPerRoom || now > oldest.time + limits.keyWindow
         {
             keys[oldest.key[...]] = nil
             keyOrder.removeFirst()
@@ -157,8 +163,8 @@ struct ProducerTable: Sendable {
     }
 
     /// Forgets what is past its window, by log time.
-    mutating func expire(now: Timestamp) {
-        expireKeys(now: now)
+    mutating func expire(now: Timestamp, limits: RoomLimits) {
+        expireKeys(now: now, limits)
         guard order.contains(where: { isIdle($0, now) }) else { return }
         for id in order where isIdle(id, now) { producers[id] = nil }
         order.removeAll { producers[$0] == nil }
@@ -191,7 +197,7 @@ struct ProducerTable: Sendable {
     init() {}
 
     init(from reader: inout ByteReader) throws(DecodeError) {
-        for _ in 0..<(try reader.readCount(limit: ProducerTable.producersPerRoom, "producers")) {
+        for _ in 0..<(try reader.readCount(limit: ProducerTable.decodedMax, "producers")) {
             let id = try reader.readBytes(limit: 255, "producer id")[...]
             let epoch = try reader.readVarint()
             let sequence = try reader.readVarint()
@@ -203,7 +209,7 @@ struct ProducerTable: Sendable {
             order.append(id)
             producers[id] = Producer(epoch: epoch, lastSequence: sequence, ring: ring, lastTime: time)
         }
-        for _ in 0..<(try reader.readCount(limit: ProducerTable.keysPerRoom, "idempotency keys")) {
+        for _ in 0..<(try reader.readCount(limit: ProducerTable.decodedMax, "idempotency keys")) {
             let key = try reader.readBytes(limit: 255, "idempotency key")
             let time = try reader.readVarint()
             keys[key[...]] = try reader.readVarint()

@@ -4,7 +4,10 @@ import VencejoClient
 
 /// Which nodes a client command talks to.
 struct ClusterAddress: ParsableArguments {
-    @Option(name: .long, help: "A node's WebSocket address, e.g. ws://127.0.0.1:8000; may be repeated. Default: all nodes of the configuration.")
+    @Option(
+        name: .long,
+        help: "A node's address, e.g. ws://127.0.0.1:8000; may be repeated. Default: all nodes of the configuration."
+    )
     var url: [String] = []
 
     @OptionGroup var configurationOptions: ConfigurationOptions

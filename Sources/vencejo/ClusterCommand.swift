@@ -16,7 +16,7 @@ struct ClusterCommand: AsyncParsableCommand {
 
     @OptionGroup var configurationOptions: ConfigurationOptions
 
-    @Flag(name: .long, help: "Show a failover: publish, kill the room's owner, prove that nothing acknowledged is lost.")
+    @Flag(name: .long, help: "Show a failover: publish, kill the room's owner, prove that nothing is lost.")
     var killDemo = false
 
     @Flag(name: .long, help: "No live table, only lines.")

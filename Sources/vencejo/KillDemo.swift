@@ -101,8 +101,8 @@ struct KillDemo {
         await subscriber.close()
         say(
             """
-            \(isGood ? "Held" : "BROKEN"): \(result.acknowledged.count) acknowledged, \(result.retries) tries repeated, \
-            silence \(silence) ms, new owner \(successor).
+            \(isGood ? "Held" : "BROKEN"): \(result.acknowledged.count) acknowledged, \
+            \(result.retries) tries repeated, silence \(silence) ms, new owner \(successor).
             """
         )
         return isGood
@@ -177,7 +177,8 @@ struct KillDemo {
         } else if (seen.last ?? 0) < last {
             fail("the subscriber did not get everything")
         } else {
-            say("The subscriber, moved to another node, received offsets \(start.offset + 1)...\(seen.last ?? 0), each once.")
+            let range = "\(start.offset + 1)...\(seen.last ?? 0)"
+            say("The subscriber, moved to another node, received offsets \(range), each once.")
         }
         return isGood
     }

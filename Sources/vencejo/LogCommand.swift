@@ -42,7 +42,9 @@ struct LogCommand: AsyncParsableCommand {
                 report = try LogCheck.run(disk: disk, directory: directory, repair: repair)
             } catch {
                 Output.error("vencejo: \(directory): \(error)")
-                if case .locked = error { Output.error("Stop the node first: the check needs the directory to itself.") }
+                if case .locked = error {
+                    Output.error("Stop the node first: the check needs the directory to itself.")
+                }
                 throw ExitCode(2)
             }
             if json {

@@ -105,9 +105,9 @@ enum DirectoryTree {
     }
 
     private static func remove(_ path: String) -> Bool {
-        var information = stat()
-        guard lstat(path, &information) == 0 else { return errno == ENOENT }
-        guard information.st_mode & S_IFMT == S_IFDIR else { return unlink(path) == 0 }
+        // A link is removed, never followed: unlink(2) fails only for directories.
+        if unlink(path) == 0 || errno == ENOENT { return true }
+        guard errno == EISDIR else { return false }
         guard let names = try? PosixDisk().list(path) else { return false }
         for name in names where !remove("\(path)/\(name)") { return false }
         return rmdir(path) == 0

@@ -128,7 +128,9 @@ struct ClusterSurvey {
                 guard let report = answer.report else {
                     return [answer.node.id, "no answer", "-", "-", "-", "-", "-", "-"] + tail
                 }
-                let state = report.degraded ? "degraded" : !report.diskHealthy ? "disk" : report.ready ? "ready" : "starting"
+                let state =
+                    report.degraded
+                    ? "degraded" : !report.diskHealthy ? "disk full" : report.ready ? "ready" : "starting"
                 func rate(_ now: UInt64, _ value: KeyPath<StatusReport, UInt64>) -> String {
                     guard hasRates else { return String(now) }
                     guard index < earlier.count, let then = earlier[index].report else { return "-" }

@@ -2,7 +2,6 @@ import Admin
 import Foundation
 import HistoryChecker
 import Primitives
-import Synchronization
 import Testing
 import VencejoClient
 
@@ -26,15 +25,15 @@ extension RealProcesses {
             try await ProcessCluster.run { cluster in
                 try await cluster.startAndAwaitReady()
                 let recorder = Recorder()
-                let isStopped = Mutex(false)
-                let isDone = Mutex(false)
-                let stopped: @Sendable () -> Bool = { isStopped.withLock { $0 } }
-                let done: @Sendable () -> Bool = { isDone.withLock { $0 } }
+                let isStopped = Shared(false)
+                let isDone = Shared(false)
+                let stopped: @Sendable () -> Bool = { isStopped.value }
+                let done: @Sendable () -> Bool = { isDone.value }
                 var followers: [Task<Void, Never>] = []
                 var publishers: [Task<Void, Never>] = []
                 var clients: [VencejoClient] = []
                 var sessions: [(process: UInt32, room: String)] = []
-                let messages = Atomic<UInt64>(0)
+                let messages = Shared<UInt64>(0)
 
                 for index in cluster.nodes.indices {
                     // No window: a repeat on the wire must reach the checker.
@@ -57,7 +56,7 @@ extension RealProcesses {
                                 var sequence: UInt64 = 0
                                 while !stopped() {
                                     sequence += 1
-                                    let message = messages.add(1, ordering: .relaxed).newValue
+                                    let message = messages.next()
                                     await recorder.publish(
                                         writer,
                                         room: room,
@@ -74,10 +73,10 @@ extension RealProcesses {
                 }
 
                 let kills = try await Self.killInTurn(cluster, recorder)
-                isStopped.withLock { $0 = true }
+                isStopped.change { $0 = true }
                 let alarm = Task {
                     try await Task.sleep(for: .seconds(60))
-                    isDone.withLock { $0 = true }
+                    isDone.change { $0 = true }
                 }
                 for publisher in publishers { await publisher.value }
                 alarm.cancel()
@@ -161,7 +160,7 @@ extension RealProcesses {
             return kills
         }
 
-        static func check(_ recorder: Recorder, _ logs: FinalLogs) -> HistoryChecker.CheckReport {
+        static func check(_ recorder: Recorder, _ logs: FinalLogs) -> CheckReport {
             var options = CheckOptions()
             options.gapPolicy = .belowFloor
             options.sessionsReadToEnd = true
@@ -169,7 +168,7 @@ extension RealProcesses {
             return HistoryChecker.check(recorder.history, finalLogs: logs, options: options)
         }
 
-        static func print(_ report: HistoryChecker.CheckReport, _ kills: [Kill]) {
+        static func print(_ report: CheckReport, _ kills: [Kill]) {
             let statistics = report.statistics
             let silence = statistics.silences.map(\.length.milliseconds).max() ?? 0
             Swift.print(

@@ -1,6 +1,8 @@
+import Admin
 import Foundation
 import Glibc
 import Testing
+import VencejoClient
 
 @testable import vencejo
 
@@ -51,7 +53,9 @@ extension RealProcesses {
                 let status = try await Executable.run(["status", "--events"] + config)
                 #expect(status.exit == .code(0), "\(status.lines)")
                 #expect(status.lines.contains { $0.contains("8 of 8 partitions") })
-                for node in cluster.nodes { #expect(status.lines.contains { $0.hasPrefix(node.id) && $0.contains("ready") }) }
+                for node in cluster.nodes {
+                    #expect(status.lines.contains { $0.hasPrefix(node.id) && $0.contains("ready") })
+                }
                 let report = try await Executable.run(["status", "--json"] + config)
                 let object = try JSONSerialization.jsonObject(with: Data(report.lines.joined().utf8)) as? [String: Any]
                 #expect(Set(object.map(\.keys).map(Array.init) ?? []) == ["n1", "n2", "n3"])
@@ -95,7 +99,10 @@ extension RealProcesses {
             try await ProcessCluster.run { cluster in
                 let lines = Lines()
                 let command = try cluster.launch(
-                    ["cluster", "--config", cluster.configurationPath, "--no-table", "--data", cluster.directory + "/d"]
+                    [
+                        "cluster", "--config", cluster.configurationPath, "--no-table", "--data",
+                        cluster.directory + "/d",
+                    ]
                 ) { lines.append($0) }
                 defer { command.signal(SIGKILL) }
                 #expect(try await eventually(within: 60) { lines.contains("ready after") }, "\(lines.all.suffix(9))")
@@ -108,7 +115,9 @@ extension RealProcesses {
                 let isBack = try await eventually(within: 60) {
                     let children = Self.childProcesses(of: command.pid)
                     guard children.count == 3, !children.contains(victim) else { return false }
-                    for index in cluster.nodes.indices where await cluster.admin(index).unreadiness() != nil { return false }
+                    for index in cluster.nodes.indices {
+                        if await cluster.admin(index).unreadiness() != nil { return false }
+                    }
                     return true
                 }
                 #expect(isBack)

@@ -1,6 +1,5 @@
 import Foundation
 import Primitives
-import Synchronization
 import Testing
 import VencejoClient
 
@@ -10,8 +9,8 @@ extension RealProcesses {
     @Suite struct DeliveryTests {
         @Test(
             """
-            P-03 P-04 DL-01 DL-02 DL-06 DL-12 RM-13 what is published on one node reaches every node in one order, with \
-            id and time
+            P-03 P-04 DL-01 DL-02 DL-06 DL-12 RM-13 what is published on one node reaches every node in one order, \
+            with id and time
             """,
             .timeLimit(.minutes(3))
         )
@@ -25,9 +24,9 @@ extension RealProcesses {
                 try await cluster.awaitReady()
                 #expect(first.position?.offset == 1)
 
-                let received = Mutex<[String: [ReceivedMessage]]>([:])
+                let received = Shared<[String: [ReceivedMessage]]>([:])
                 var clients: [VencejoClient] = []
-                let ready = Mutex(0)
+                let ready = Shared(0)
                 for index in cluster.nodes.indices {
                     for room in ["across:room", "best:room"] {
                         let client = try await cluster.client(index, alone: true)
@@ -36,16 +35,16 @@ extension RealProcesses {
                         Task {
                             for await event in events {
                                 switch event {
-                                case .subscribed: ready.withLock { $0 += 1 }
+                                case .subscribed: ready.change { $0 += 1 }
                                 case .message(let message):
-                                    received.withLock { $0["\(index) \(room)", default: []].append(message) }
+                                    received.change { $0["\(index) \(room)", default: []].append(message) }
                                 default: break
                                 }
                             }
                         }
                     }
                 }
-                #expect(try await eventually(within: 30) { ready.withLock { $0 } == 6 })
+                #expect(try await eventually(within: 30) { ready.value == 6 })
                 // From all nodes at once.
                 let count = 60
                 try await withThrowingTaskGroup(of: Void.self) { group in
@@ -63,9 +62,9 @@ extension RealProcesses {
                     try await group.waitForAll()
                 }
                 let isComplete = try await eventually(within: 30) {
-                    received.withLock { lists in lists.count == 6 && lists.values.allSatisfy { $0.count >= count * 3 } }
+                    received.change { lists in lists.count == 6 && lists.values.allSatisfy { $0.count >= count * 3 } }
                 }
-                let lists = received.withLock { $0 }
+                let lists = received.value
                 #expect(isComplete, "\(lists.mapValues(\.count))")
                 for room in ["across:room", "best:room"] {
                     let orders = cluster.nodes.indices.map { (lists["\($0) \(room)"] ?? []).map(\.data) }
@@ -86,11 +85,11 @@ extension RealProcesses {
                 // Best effort is not there for those who come later.
                 let late = try await cluster.client(1, alone: true)
                 await #expect(throws: ClientFailure.self) { _ = try await late.history("best:room") }
-                let lateMessages = Mutex(0)
+                let lateMessages = Shared(0)
                 let events = late.subscribe("best:room", SubscriptionOptions(start: .beginning))
-                Task { for await case .message in events { lateMessages.withLock { $0 += 1 } } }
+                Task { for await case .message in events { lateMessages.change { $0 += 1 } } }
                 try await Task.sleep(for: .milliseconds(500))
-                #expect(lateMessages.withLock { $0 } == 0)
+                #expect(lateMessages.value == 0)
                 for client in clients + [late] { await client.close() }
             }
         }
@@ -107,7 +106,10 @@ extension RealProcesses {
             return receipt
         }
 
-        @Test("DL-11 kill -9 of the owner right after the acknowledgement: the message is there", .timeLimit(.minutes(5)))
+        @Test(
+            "DL-11 kill -9 of the owner right after the acknowledgement: the message is there",
+            .timeLimit(.minutes(5))
+        )
         func killAfterAcknowledgement() async throws {
             try await ProcessCluster.run { cluster in
                 try await cluster.startAndAwaitReady()
@@ -131,7 +133,10 @@ extension RealProcesses {
             }
         }
 
-        @Test("RM-01 RM-02 GW-01 GW-13 /ws: broadcasts reach all nodes, rooms only their members", .timeLimit(.minutes(3)))
+        @Test(
+            "RM-01 RM-02 GW-01 GW-13 /ws: broadcasts reach all nodes, rooms only their members",
+            .timeLimit(.minutes(3))
+        )
         func plain() async throws {
             try await ProcessCluster.run { cluster in
                 try await cluster.startAndAwaitReady()
@@ -179,7 +184,8 @@ extension RealProcesses {
                 var number = 0
                 let isHeard = try await eventually(within: 20) {
                     number += 1
-                    let body = #"{"channel":"#ana","data":{"type":"message","content":"for ana \#(number)","user":"x"}}"#
+                    let data = #"{"type":"message","content":"for ana \#(number)","user":"x"}"#
+                    let body = ##"{"channel":"#ana","data":\##(data)}"##
                     let answer = try await cluster.post(2, "/api/publish", body)
                     #expect(answer.status == 200, "\(answer.text)")
                     try await Task.sleep(for: .milliseconds(100))

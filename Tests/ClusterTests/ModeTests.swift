@@ -1,3 +1,4 @@
+import Admin
 import ClusterConfiguration
 import Foundation
 import Glibc
@@ -9,7 +10,7 @@ import VencejoClient
 extension RealProcesses {
     @Suite struct ModeTests {
         @Test(
-            "P-08 P-09 standalone: one node publishes, delivers, resumes, keeps history over a restart and names its mode",
+            "P-08 P-09 standalone: one node publishes, delivers, keeps history over a restart and names its mode",
             .timeLimit(.minutes(3))
         )
         func standalone() async throws {
@@ -123,7 +124,8 @@ extension RealProcesses {
             #expect(deliveryClass("ops:system:health") == .retained)
         }
 
-        private static let hasSockets = FileManager.default.isExecutableFile(atPath: "/usr/bin/ss")
+        private static let hasSockets =
+            FileManager.default.isExecutableFile(atPath: "/usr/bin/ss")
             || FileManager.default.isExecutableFile(atPath: "/bin/ss")
 
         @Test(

@@ -41,18 +41,20 @@ extension RealProcesses {
 
                 let publisher = try await cluster.client(2, alone: true)
                 for number in 1...20 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
-                #expect(try await eventually(within: 20) { events("publication").count == 20 }, "\(lines.all.suffix(5))")
+                let isHeard = try await eventually(within: 20) { events("publication").count == 20 }
+                #expect(isHeard, "\(lines.all.suffix(5))")
                 await cluster.kill(0)
                 for number in 21...60 {
+                    let data = Array("{\"n\":\(number)}".utf8)
                     let isPublished = try await eventually(within: 30) {
-                        (try? await publisher.publish(room, Array("{\"n\":\(number)}".utf8), idempotencyKey: "\(number)"))
-                            != nil
+                        (try? await publisher.publish(room, data, idempotencyKey: "\(number)")) != nil
                     }
                     #expect(isPublished)
                 }
                 try cluster.start(0)
                 try await cluster.awaitReady()
-                #expect(try await eventually(within: 30) { events("publication").count >= 60 }, "\(lines.all.suffix(9))")
+                let isResumed = try await eventually(within: 30) { events("publication").count >= 60 }
+                #expect(isResumed, "\(lines.all.suffix(9))")
                 for number in 61...70 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
                 _ = try await eventually(within: 20) { events("publication").count >= 70 }
 

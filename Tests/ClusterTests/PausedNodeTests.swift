@@ -2,9 +2,10 @@ import Admin
 import Foundation
 import HistoryChecker
 import Primitives
-import Synchronization
 import Testing
 import VencejoClient
+
+@testable import vencejo
 
 extension RealProcesses {
     @Suite struct PausedNodeTests {
@@ -18,8 +19,8 @@ extension RealProcesses {
                 let partition = cluster.partition(of: room)
                 let before = try await cluster.status(owner).partitions.first { $0.id == partition }
                 let survivor = (owner + 1) % 3
-                let isStopped = Mutex(false)
-                let stopped: @Sendable () -> Bool = { isStopped.withLock { $0 } }
+                let isStopped = Shared(false)
+                let stopped: @Sendable () -> Bool = { isStopped.value }
 
                 let reader = try await cluster.client(survivor, alone: true) {
                     $0.duplicateWindow = DuplicateWindow(capacity: 1, lifetime: .zero)
@@ -27,7 +28,7 @@ extension RealProcesses {
                 let follower = Task { await recorder.follow(reader, room: room, process: 100) }
                 // One publisher at a survivor, one that only knows the node that stops.
                 var writers: [Task<Void, Never>] = []
-                let messages = Atomic<UInt64>(0)
+                let messages = Shared<UInt64>(0)
                 for (row, index) in [survivor, owner].enumerated() {
                     let writer = try await cluster.client(index, alone: true) { $0.requestMilliseconds = 2000 }
                     writers.append(
@@ -40,7 +41,7 @@ extension RealProcesses {
                                     room: room,
                                     process: UInt32(row + 1),
                                     sequence: sequence,
-                                    message: messages.add(1, ordering: .relaxed).newValue,
+                                    message: messages.next(),
                                     giveUp: { false }
                                 )
                                 try? await Task.sleep(for: .milliseconds(5))
@@ -65,7 +66,7 @@ extension RealProcesses {
                 }
                 #expect(isFenced)
                 try await Task.sleep(for: .seconds(1))
-                isStopped.withLock { $0 = true }
+                isStopped.change { $0 = true }
                 for writer in writers { await writer.value }
 
                 var logs = FinalLogs()
@@ -116,21 +117,21 @@ extension RealProcesses {
                         #expect(isTemporary, "\(message)")
                     }
                 }
-                let received = Mutex<[String]>([])
+                let received = Shared<[String]>([])
                 for number in 0..<4 {
                     let room = "best:\(number)"
                     let events = client.subscribe(room)
                     Task {
                         for await case .message(let message) in events {
-                            received.withLock { $0.append(String(decoding: message.data, as: UTF8.self)) }
+                            received.change { $0.append(String(decoding: message.data, as: UTF8.self)) }
                         }
                     }
                 }
                 let isLocal = try await eventually(within: 20) {
                     for number in 0..<4 { _ = try? await client.publish("best:\(number)", Array("\(number)".utf8)) }
-                    return Set(received.withLock { $0 }).count == 4
+                    return Set(received.value).count == 4
                 }
-                #expect(isLocal, "best effort on the node itself: \(received.withLock { $0 })")
+                #expect(isLocal, "best effort on the node itself: \(received.value)")
 
                 cluster.resume(1)
                 cluster.resume(2)

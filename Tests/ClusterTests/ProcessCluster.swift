@@ -54,7 +54,8 @@ final class ProcessCluster: Sendable {
 
     private init(_ options: Options) throws {
         self.options = options
-        directory = FileManager.default.temporaryDirectory.path
+        directory =
+            FileManager.default.temporaryDirectory.path
             + "/vencejo-test-\(getpid())-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         configurationPath = directory + "/cluster.toml"
@@ -161,7 +162,9 @@ final class ProcessCluster: Sendable {
     func start(_ index: Int, environment: [String: String] = [:], arguments: [String]? = nil) throws -> ChildProcess {
         let child = try launch(
             arguments
-                ?? ["serve", "--node", nodes[index].id, "--config", configurationPath, "--log-level", options.logLevel],
+                ?? [
+                    "serve", "--node", nodes[index].id, "--config", configurationPath, "--log-level", options.logLevel,
+                ],
             environment: environment
         ) { line in
             self.running.withLock { running in

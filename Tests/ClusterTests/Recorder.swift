@@ -31,8 +31,8 @@ final class Recorder: Sendable {
     func acknowledged(in room: String) -> Int { state.withLock { $0.acknowledged[room] ?? 0 } }
     func last(of process: UInt32) -> UInt64 { state.withLock { $0.last[process] ?? 0 } }
 
-    /// Publishes `{"m":message}` until it is acknowledged or `giveUp` says so; the key makes repeats harmless. One record
-    /// for the whole message.
+    /// Publishes `{"m":message}` until it is acknowledged or `giveUp` says so; the key makes repeats harmless. One
+    /// record for the whole message.
     func publish(
         _ client: VencejoClient,
         room: String,
@@ -91,7 +91,7 @@ final class Recorder: Sendable {
                 state.withLock { state in
                     state.connection += 1
                     let last = state.last[process]
-                    // A recovered session goes on where it was: nothing is declared, so that the checker finds any hole.
+                    // A recovered session goes on where it was: nothing is declared, and the checker finds any hole.
                     guard last == nil || !recovered || !wasRecovering else { return }
                     let offset = position?.offset ?? 0
                     append(&state, .subscribe, room, position?.epoch, process, 0, offset, now)
@@ -145,7 +145,8 @@ final class Recorder: Sendable {
         _ now: Instant
     ) {
         // A gap says no epoch: it is in the session's own.
-        let number = epoch.map { state.history.epochs.number(of: String($0)) }
+        let number =
+            epoch.map { state.history.epochs.number(of: String($0)) }
             ?? state.history.records.last { $0.process == process && $0.epoch != 0 }?.epoch ?? 0
         state.history.records.append(
             HistoryRecord(

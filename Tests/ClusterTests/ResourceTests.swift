@@ -2,7 +2,6 @@ import Admin
 import Foundation
 import Glibc
 import Primitives
-import Synchronization
 import Testing
 import VencejoClient
 
@@ -21,7 +20,10 @@ extension RealProcesses {
             (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count) ?? -1
         }
 
-        @Test("GW-05 after 2000 connections have come and gone, descriptors and counts are as before", .timeLimit(.minutes(3)))
+        @Test(
+            "GW-05 after 2000 connections have come and gone, descriptors and counts are as before",
+            .timeLimit(.minutes(3))
+        )
         func openAndClose() async throws {
             try await ProcessCluster.run(Self.standalone()) { cluster in
                 try await cluster.startAndAwaitReady()
@@ -52,7 +54,10 @@ extension RealProcesses {
             }
         }
 
-        @Test("GW-17 near the descriptor limit new connections are refused, and the others live on", .timeLimit(.minutes(3)))
+        @Test(
+            "GW-17 near the descriptor limit new connections are refused, and the others live on",
+            .timeLimit(.minutes(3))
+        )
         func fewDescriptors() async throws {
             try await ProcessCluster.run(Self.standalone()) { cluster in
                 let lines = Lines()
@@ -183,12 +188,12 @@ extension RealProcesses {
             #expect(isTold, "status says that the log cannot be written")
             #expect(try await cluster.admin(0).get("/health/ready").status == 503)
 
-            let received = Mutex(0)
+            let received = Shared(0)
             let events = client.subscribe("best:full")
-            Task { for await case .message in events { received.withLock { $0 += 1 } } }
+            Task { for await case .message in events { received.change { $0 += 1 } } }
             let isServed = try await eventually(within: 20) {
                 _ = try? await client.publish("best:full", Array("1".utf8))
-                return received.withLock { $0 } > 0
+                return received.value > 0
             }
             #expect(isServed, "best effort goes on")
 

@@ -1,3 +1,4 @@
+import Admin
 import Foundation
 import Glibc
 import Testing
@@ -56,7 +57,9 @@ extension RealProcesses {
                 #expect(try await Self.histories(cluster, rooms) == more)
                 let since = RoomPosition(epoch: more[0].top.epoch, offset: 45)
                 let client = try await cluster.client(2)
-                #expect(try await client.history(rooms[0], since: since).messages.map(\.offset) == [46, 47, 48, 49, 50])
+                #expect(
+                    try await client.history(rooms[0], since: since).messages.map(\.offset) == [46, 47, 48, 49, 50]
+                )
                 await client.close()
             }
         }

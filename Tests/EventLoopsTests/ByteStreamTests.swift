@@ -167,6 +167,7 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
         _ = DescriptorLimit.raise()
         await #expect(processExitsWith: .success) {
             // A process of its own: the heap is not shared with other tests.
+            closeInheritedSockets()
             let connections = 400
             let shards = Shards(count: 1)
             let log = FrameEcho.Log()
@@ -243,7 +244,7 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
         // More than the socket's buffers hold.
         let total = 16 << 20
         let descriptor = client.descriptor
-        async let sending: Void = Task.detached {
+        async let upload: Void = Task.detached {
             onThreads(1) { _ in
                 let bytes = [UInt8](repeating: 3, count: total)
                 var sent = 0
@@ -261,7 +262,7 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
         #expect(taken.value == 0)
         let handler = try #require(box.value.withLock { $0.first })
         shards[0].loop.execute { handler.resume() }
-        await sending
+        await upload
         #expect(eventually { taken.value == UInt64(total) })
         await listener.close()
         try await shards.shutDown()
@@ -337,14 +338,18 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
         #expect(eventually { callers.withLock { $0.first?.received.value } == 7 })
         #expect(failures.value == 0)
         await listener.close()
+        // Bound but not listening: a connection is refused, and nobody else can take the port.
+        let silent = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let port = boundPort(of: silent)
         try await shard.loop.submit {
-            Dialer.connect(from: shard, host: "127.0.0.1", port: listener.port) { stream in
+            Dialer.connect(from: shard, host: "127.0.0.1", port: port) { stream in
                 Caller(stream)
             } failed: { _ in
                 failures.increment()
             }
         }.get()
         #expect(eventually { failures.value == 1 })
+        close(silent)
         try await shards.shutDown()
     }
 }

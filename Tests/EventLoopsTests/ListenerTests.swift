@@ -102,19 +102,9 @@ import Testing
     func addressInUse() async throws {
         let shards = Shards(count: 1)
         // A plain socket without SO_REUSEPORT owns the port.
-        let owner = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                _ = bind(owner, $0, length)
-                _ = listen(owner, 5)
-                _ = getsockname(owner, $0, &length)
-            }
-        }
-        let settings = ListenerSettings(host: "127.0.0.1", port: Int(UInt16(bigEndian: address.sin_port)))
+        let owner = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let settings = ListenerSettings(host: "127.0.0.1", port: boundPort(of: owner))
+        listen(owner, 5)
         await #expect(throws: (any Error).self) {
             _ = try await Listener.open(settings, on: shards.all) { _, _ in nil }
         }
@@ -135,6 +125,7 @@ import Testing
         await #expect(processExitsWith: .success) {
             // Out of descriptors a failed precondition could not say what failed: the exit code does.
             func require(_ holds: Bool, orExit code: Int32) { if !holds { exit(code) } }
+            closeInheritedSockets()
             let shards = Shards(count: 1)
             let log = SharedCounter()
             let listener = try await Listener.open(ListenerSettings(host: "127.0.0.1", port: 0), on: shards.all) {
@@ -145,25 +136,15 @@ import Testing
             }
             let port = listener.port
             let first = try RawSocket(port: port)
-            let inUse = DescriptorLimit.inUse()!
-            // The client's sockets below use the same table: leave room for those and few of the server's.
-            var limit = rlimit(rlim_cur: rlim_t(inUse + 12), rlim_max: rlim_t(inUse + 12))
+            // Fill the table up to the limit, then leave room for eight clients and four of their server's sides.
+            var limit = rlimit(rlim_cur: 512, rlim_max: 512)
             require(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, orExit: 10)
-            var others: [Int32] = []
-            for _ in 0..<12 {
-                let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-                if descriptor < 0 { break }
-                var address = sockaddr_in()
-                address.sin_family = sa_family_t(AF_INET)
-                address.sin_port = UInt16(port).bigEndian
-                address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-                withUnsafePointer(to: &address) {
-                    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                        _ = connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                    }
-                }
-                others.append(descriptor)
-            }
+            var filler: [Int32] = []
+            while case let copy = dup(first.descriptor), copy >= 0 { filler.append(copy) }
+            require(filler.count > 20, orExit: 15)
+            for descriptor in filler.suffix(12) { close(descriptor) }
+            var clients: [RawSocket] = []
+            for _ in 0..<8 { clients.append(try RawSocket(port: port)) }
             require(eventually { listener.acceptPauses.value >= 2 }, orExit: 11)
             let before = listener.acceptPauses.value
             usleep(500_000)
@@ -173,7 +154,7 @@ import Testing
             require(first.send([42]), orExit: 12)
             require(first.receiveExactly(1) == [42], orExit: 13)
             let accepted = log.value
-            for descriptor in others.prefix(others.count / 2) { close(descriptor) }
+            clients.removeFirst(4)
             require(eventually { log.value > accepted }, orExit: 14)
             exit(0)
         }

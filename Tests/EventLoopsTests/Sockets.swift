@@ -7,7 +7,7 @@ final class RawSocket: Sendable {
 
     /// Connects to 127.0.0.1.
     init(port: Int) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw Refused() }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -86,4 +86,30 @@ func heapInUse() -> Int {
     }
     return last("<system type=\"current\"") + last("<total type=\"mmap\"")
         - last("<total type=\"fast\"") - last("<total type=\"rest\"")
+}
+
+/// Binds a socket to a free port of 127.0.0.1 and returns it.
+func boundPort(of descriptor: Int32) -> Int {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            precondition(bind(descriptor, $0, length) == 0)
+            _ = getsockname(descriptor, $0, &length)
+        }
+    }
+    return Int(UInt16(bigEndian: address.sin_port))
+}
+
+/// For the first line of a test that runs as a process of its own: such a process inherits the sockets of the tests
+/// that run beside it (NIO's are not close-on-exec), and would keep their ports and connections alive.
+func closeInheritedSockets() {
+    for descriptor in Int32(3)..<4096 {
+        var domain: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        guard getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 else { continue }
+        if domain == AF_INET || domain == AF_INET6 { close(descriptor) }
+    }
 }

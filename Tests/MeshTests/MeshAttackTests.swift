@@ -36,7 +36,7 @@ import Testing
 
         var random = Xoshiro256(seed: 1)
         let valid = HandshakeFrame.hello(hello("a")).encoded()
-        let connections = 3000
+        let connections = 2000
         for round in 0..<connections {
             let socket = try RawSocket(port: ports[1])
             var bytes: [UInt8]

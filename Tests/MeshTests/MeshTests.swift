@@ -208,7 +208,7 @@ import Testing
             port: restarted == "a" ? ports[0] : ports[1],
             peers: [peer(staying.identity.name, restarted == "a" ? ports[1] : ports[0])]
         )
-        _ = try await back.mesh.start()
+        try await back.restart()
         #expect(try await bothUp(staying, back))
         try await sendNumbers(staying, to: back.identity.node, count: 10)
         let from = staying.identity.node

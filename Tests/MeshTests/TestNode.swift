@@ -71,6 +71,15 @@ final class TestNode: Sendable {
         return try await shards[0].loop.submit { work(mesh) }.get()
     }
 
+    /// Starts on a port that was in use a moment ago: processes that other tests started may have inherited its socket.
+    func restart() async throws {
+        for _ in 0..<1000 {
+            if (try? await mesh.start()) != nil { return }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        _ = try await mesh.start()
+    }
+
     func stop() async throws {
         await mesh.stop()
         try await shards.shutDown()
@@ -137,7 +146,7 @@ final class RawSocket: Sendable {
     let descriptor: Int32
 
     init(port: Int) throws {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian

@@ -31,7 +31,7 @@ struct Swarm {
     init(chance: inout Xoshiro256, options: SimulationOptions) {
         nodes = chance.pick([1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7])
         if options.isLiveness || options.planted != nil { nodes = max(nodes, 3) }
-        partitions = chance.pick([1, 1, 2, 2, 3, 4, 6, 16])
+        partitions = chance.pick([1, 1, 1, 2, 2, 4, 8, 16])
         shards = partitions > 1 && chance.chance(1, in: 4) ? 2 : 1
         replicationFactor = min(nodes, chance.pick([1, 2, 3, 3, 3, 3, 3, 3]))
         if options.isLiveness || options.planted != nil { replicationFactor = 3 }
