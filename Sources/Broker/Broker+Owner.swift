@@ -46,7 +46,12 @@ extension Broker {
     }
 
     /// Hands the gathered batches to Raft; what it is too busy to take stays, in order.
+    ///
+    /// Group commit at the level of the log: while enough entries are on their way, publishes gather into the next one,
+    /// so that a busy partition writes few large entries and an idle one waits for nothing.
     func propose(_ replica: Replica) {
+        guard replica.batch != nil || !replica.queued.isEmpty else { return }
+        if replica.queued.isEmpty, replica.raft.uncommittedEntries() >= settings.entriesInFlight { return }
         if let batch = replica.batch, !batch.isEmpty {
             replica.queued.append(batch.bytes)
             replica.batch = nil

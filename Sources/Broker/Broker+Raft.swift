@@ -66,9 +66,10 @@ extension Broker {
 
     func pump(_ replica: Replica) {
         if replica.raft.role == .leader { propose(replica) }
-        while replica.raft.hasReady {
-            replica.raft.takeReady(into: &replica.ready)
+        while replica.raft.takeReadyIfAny(into: &replica.ready) {
             process(replica)
+            // A commit makes room for what was gathered meanwhile.
+            if replica.raft.role == .leader { propose(replica) }
         }
         if replica.group != .control { considerSnapshot(replica) }
     }
@@ -91,7 +92,7 @@ extension Broker {
                 PendingAppend.Part(
                     replica: replica,
                     term: replica.raft.term,
-                    index: replica.raft.lastIndex,
+                    index: replica.ready.entries.last?.index ?? replica.raft.lastIndex,
                     messages: replica.ready.messagesAfterAppend
                 )
             )
@@ -281,6 +282,13 @@ extension Broker {
     /// The answer to `.read`; empty when the log no longer reaches back so far, nil when the disk failed the read.
     package func onEntriesRead(token: UInt64, _ entries: [Entry]?) {
         guard let purpose = storageReads.removeValue(forKey: token) else { return }
+        if entries == nil {
+            switch purpose {
+            case .follower(let replica, _), .apply(let replica, _), .scan(let replica, _, _, _, _, _),
+                .transfer(let replica, _, _):
+                becameUnreadable(replica)
+            }
+        }
         switch purpose {
         case .follower(let replica, let read), .apply(let replica, let read):
             replica.raft.onEntriesRead(read, entries: entries ?? [])
@@ -292,6 +300,16 @@ extension Broker {
         }
     }
 
+    /// Part of the log is damaged on disk. Another replica leads from now on and replaces this one whole. Where a majority
+    /// needs this replica that would only take the partition away, so there it goes on with what it can read.
+    private func becameUnreadable(_ replica: Replica) {
+        guard !replica.isFaulty, replica.raft.membership.voters.count > 2 else { return }
+        replica.isFaulty = true
+        replica.raft.markFaulty()
+        outbox.events.append(.replicaFaulty(replica.group))
+        mark(replica)
+    }
+
     /// Entries up to `upTo` are in segments: they may leave memory.
     package func onFlushed(group: GroupID, upTo: LogIndex) {
         guard let replica = replica(group) else { return }
@@ -301,8 +319,8 @@ extension Broker {
     // MARK: Snapshots and retention
 
     private func considerSnapshot(_ replica: Replica) {
-        guard let state = replica.state, !replica.isSavingSnapshot else { return }
-        let behind = state.applied - min(state.applied, replica.lastSnapshotIndex)
+        guard !replica.isSavingSnapshot, let applied = replica.state?.applied else { return }
+        let behind = applied - min(applied, replica.lastSnapshotIndex)
         guard
             behind >= settings.snapshotEntries
                 || (replica.bytesSinceSnapshot >= settings.snapshotBytes && behind > 0)

@@ -59,6 +59,8 @@ package struct BrokerSettings: Sendable {
     package var maxSubscriptions = 2_000_000
     /// Bytes gathered into one log entry.
     package var batchBytes = 128 << 10
+    /// Entries of a partition that may be uncommitted before the next publishes wait for company.
+    package var entriesInFlight: UInt64 = 1
     package var historyLimit = 1000
     package var fetchBytes = 256 << 10
     package var pendingFetches = 65_536

@@ -696,7 +696,13 @@ extension Broker {
                 // Tried again on the next tick.
                 return
             }
+            // A pause moves a subscription back, and then this is not what comes next: it is read again when it may be.
+            guard !hub.sessions[Int(session.slot)].subscriptions[row].isPaused else { return }
             let next = hub.sessions[Int(session.slot)].subscriptions[row].next
+            if let first = reply.publications.first?.offset, first > max(next, reply.head.first) {
+                advance(session.slot, row)
+                return
+            }
             if reply.head.first > next {
                 counters.gapsAnnounced += 1
                 outbox.edge.append(

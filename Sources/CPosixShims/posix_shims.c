@@ -60,6 +60,23 @@ uint32_t vencejo_crc32c(uint32_t crc, const void *bytes, size_t length) {
     return ~crc32c_portable(crc, bytes, length);
 }
 
+static uint16_t crc16_table[256];
+
+__attribute__((constructor)) static void crc16_table_init(void) {
+    for (uint32_t i = 0; i < 256; i++) {
+        uint16_t crc = (uint16_t)(i << 8);
+        for (int bit = 0; bit < 8; bit++) crc = (uint16_t)((crc << 1) ^ (crc & 0x8000 ? 0x1021 : 0));
+        crc16_table[i] = crc;
+    }
+}
+
+uint16_t vencejo_crc16(const void *bytes, size_t length) {
+    const uint8_t *p = bytes;
+    uint16_t crc = 0;
+    while (length--) crc = (uint16_t)((crc << 8) ^ crc16_table[(crc >> 8) ^ *p++]);
+    return crc;
+}
+
 int vencejo_open(const char *path, int flags, int mode) { return open(path, flags | O_CLOEXEC, mode); }
 
 int vencejo_preallocate(int descriptor, off_t offset, off_t length) {

@@ -235,7 +235,9 @@ private struct CommandReader {
             case "delta": if try !reader.isUnused() { request.unsupported.append("delta") }
             case "tf": if try !reader.isUnused() { request.unsupported.append("tf") }
             case "type": if try !reader.isUnused() { request.unsupported.append("type") }
-            case "flag": if try !reader.isUnused() { request.unsupported.append("flag") }
+            case "flag":
+                // Bit 0 only offers channel compaction, which stock SDKs always do; the others change the meaning.
+                if try reader.number() & ~1 != 0 { request.unsupported.append("flag") }
             default: try reader.skip()
             }
         }

@@ -1,16 +1,12 @@
 import Primitives
 
 extension ClusterConfiguration {
-    /// `[gateway]`: how clients are received and seen off.
+    /// `[gateway]`: how clients are received.
     package struct Gateway: Sendable, Equatable {
         /// Connections that the kernel completes before they are accepted, per listener.
         package var listenBacklog = 4096
-        /// Connections accepted per second and node; 0: unlimited.
-        package var acceptRate = 0
-        /// From the request to stop until the last connection is closed.
-        package var drainTimeout = Interval.seconds(30)
-        /// Clients of a stopping or overloaded node are told to come back after a random part of this.
-        package var reconnectSpread = Interval.seconds(10)
+        /// The room that every connection is in; empty: none.
+        package var broadcastRoom = "ws_broadcast"
 
         package init() {}
     }
@@ -29,7 +25,7 @@ extension ClusterConfiguration {
         package var allowAnonymousOnPublic = false
         /// Values of `Origin` that browsers may come from; empty: any.
         package var origins: [String] = []
-        /// Key of the clients' HS256 tokens; empty: no token is accepted.
+        /// Key of the clients' HS256 tokens; empty: no token is accepted. Anything else is refused by this build.
         package var tokenSecret = Secret("")
         /// What a backend sends in `X-API-Key` to the server API; empty: the server API answers loopback only.
         package var apiKey = Secret("")
@@ -63,19 +59,13 @@ extension ClusterConfiguration {
 extension ClusterConfiguration.Gateway {
     static let settings: [Setting<Self>] = [
         .integer("listen_backlog", \.listenBacklog, 1...65535, "Connections waiting to be accepted, per listener."),
-        .integer("accept_rate", \.acceptRate, 0...1_000_000, "Connections accepted per second and node; 0: unlimited."),
-        .duration(
-            "drain_timeout",
-            \.drainTimeout,
-            .milliseconds(100)...(.seconds(3600)),
-            "From SIGTERM until the last client is closed: queues are written out first."
-        ),
-        .duration(
-            "reconnect_spread",
-            \.reconnectSpread,
-            .milliseconds(1)...(.seconds(300)),
-            zero: "at once",
-            "Clients that are sent away are told to come back after a random part of this."
+        .text(
+            "broadcast_room",
+            \.broadcastRoom,
+            limit: 255,
+            mayBeEmpty: true,
+            "Room that every connection is in from the start, where its namespace lets it, and to which a message of "
+                + "/ws without a room goes; empty: none."
         ),
     ]
 }
@@ -107,8 +97,7 @@ extension ClusterConfiguration.Auth {
         .secret(
             "token_secret",
             \.tokenSecret,
-            "Key of the clients' tokens (JWT, HS256; claims sub, exp, roles); empty: no token is accepted. Better set "
-                + "by VENCEJO_AUTH_TOKEN_SECRET."
+            "Key of the clients' tokens; this version verifies none, so that anything but \"\" is refused."
         ),
         .secret(
             "api_key",

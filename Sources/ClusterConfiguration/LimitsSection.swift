@@ -7,7 +7,7 @@ extension ClusterConfiguration {
         package var maxConnections = 50_000
         /// Bytes of one inbound client message.
         package var maxSize = 64 << 10
-        /// Inbound messages of a connection waiting to be handled.
+        /// Requests of a connection that wait for their answer.
         package var maxQueue = 64
         /// Outbound bytes waiting per connection.
         package var writeLimit = 256 << 10
@@ -30,16 +30,16 @@ extension ClusterConfiguration {
         package var httpBody = 1 << 20
         /// From accept to a usable connection.
         package var handshakeTimeout = Interval.seconds(10)
-        /// Without application data and without a pong; zero: never.
+        /// Without a byte from the client, pongs included; zero: never.
         package var idleTimeout = Interval.seconds(300)
+        /// Without progress of a client's outbound queue.
+        package var slowTimeout = Interval.seconds(60)
+        /// For the client's half of a close.
+        package var closeTimeout = Interval.seconds(1)
         /// Unacknowledged publications per subscription.
         package var ackWindow = 256
-        /// Without progress of a full acknowledgement window.
-        package var ackTimeout = Interval.seconds(30)
         /// Publications in one history or recovery reply.
         package var historyPage = 300
-        /// Publishes of one connection waiting for their acknowledgement.
-        package var publishInFlight = 64
         /// Publishes of all clients of a node waiting for their acknowledgement.
         package var pendingPublishes = 65_536
         /// Producers remembered per room.
@@ -71,7 +71,7 @@ extension ClusterConfiguration.Limits {
             "max_queue",
             \.maxQueue,
             1...65536,
-            "Inbound messages of one connection waiting to be handled; beyond it reading stops and TCP pushes back."
+            "Requests of one connection that wait for their answer; beyond it reading stops and TCP pushes back."
         ),
         .size(
             "write_limit",
@@ -121,8 +121,21 @@ extension ClusterConfiguration.Limits {
             \.idleTimeout,
             .milliseconds(500)...(.seconds(86400)),
             zero: "never",
-            "A connection without application data and without a pong is closed; longer than every heartbeat profile's "
-                + "interval and timeout together."
+            "A connection that sends nothing, pongs included, is closed: an HTTP connection between two requests, and a "
+                + "WebSocket as a last resort behind its heartbeat; longer than every heartbeat profile's interval and "
+                + "timeout together."
+        ),
+        .duration(
+            "slow_timeout",
+            \.slowTimeout,
+            .milliseconds(100)...(.seconds(3600)),
+            "A client that takes nothing while messages wait for it is closed after this, with code 3008."
+        ),
+        .duration(
+            "close_timeout",
+            \.closeTimeout,
+            .milliseconds(100)...(.seconds(60)),
+            "A client that does not answer a close is cut off after this."
         ),
         .integer(
             "ack_window",
@@ -130,19 +143,7 @@ extension ClusterConfiguration.Limits {
             1...65536,
             "Unacknowledged publications per subscription of a guaranteed room."
         ),
-        .duration(
-            "ack_timeout",
-            \.ackTimeout,
-            .milliseconds(100)...(.seconds(3600)),
-            "A subscription whose full window makes no progress for so long must resume."
-        ),
         .integer("history_page", \.historyPage, 1...10_000, "Publications in one history or recovery reply."),
-        .integer(
-            "publish_in_flight",
-            \.publishInFlight,
-            1...65536,
-            "Publishes of one connection that wait for their acknowledgement."
-        ),
         .integer(
             "pending_publishes",
             \.pendingPublishes,

@@ -7,8 +7,9 @@ extension ClusterConfiguration {
         package var walFileSize = 64 << 20
         /// Bytes at which a segment is closed.
         package var segmentSize = 64 << 20
-        package var syncGuaranteed = Sync.always
-        package var syncRetained = Sync.always
+        package var sync = Sync.always
+        /// Least time between two fsyncs while many publishes wait; zero: none.
+        package var commitDelay = Interval.milliseconds(1)
         /// What a namespace keeps when it does not say.
         package var retention = Retention()
         /// Applied entries between two snapshots of a partition.
@@ -72,11 +73,19 @@ extension ClusterConfiguration.Log {
             "Size at which a partition's segment file is closed."
         ),
         .choice(
-            "sync_guaranteed",
-            \.syncGuaranteed,
-            "fsync for guaranteed rooms; anything but always breaks the promise."
+            "sync",
+            \.sync,
+            "always: fsync before anything is acknowledged. everysec: once a second. never: when the kernel likes. "
+                + "Anything but always breaks the promise of guaranteed and retained rooms."
         ),
-        .choice("sync_retained", \.syncRetained, "fsync for retained rooms; anything but always breaks the promise."),
+        .duration(
+            "commit_delay",
+            \.commitDelay,
+            .microseconds(1)...(.seconds(1)),
+            zero: "none",
+            "Least time between two fsyncs while many publishes wait, so that they share one; a lone publish never "
+                + "waits."
+        ),
         .duration(
             "retention_time",
             \.retention.time,

@@ -15,17 +15,15 @@ extension ClusterConfiguration {
         package var retention = Retention()
         /// Age beyond which a publication is dropped instead of delivered; zero: never.
         package var messageTTL = Interval.zero
-        /// Newest publications of a room kept in memory; 0: none.
-        package var history = 128
         /// Name of a heartbeat profile; it exists.
         package var heartbeat = HeartbeatProfile.standard.name
         /// Publications per second and connection; 0: unlimited.
-        package var publishRate = 100
+        package var publishRate = 0
         /// Publications that may come at once.
         package var publishBurst = 200
-        /// Whoever has one of these roles may subscribe; empty: everyone who is authenticated.
+        /// Whoever has one of these roles may subscribe; empty: everyone who is admitted.
         package var subscribeRoles: [String] = []
-        /// Whoever has one of these roles may publish; empty: everyone who is authenticated.
+        /// Whoever has one of these roles may publish; empty: everyone who is admitted.
         package var publishRoles: [String] = []
         /// Clients without a token may subscribe.
         package var anonymousSubscribe = false
@@ -33,8 +31,11 @@ extension ClusterConfiguration {
         package var anonymousPublish = false
         /// permessage-deflate for the rooms' frames, where negotiated.
         package var compression = false
-        /// Bytes of one publication; 0: `limits.max_size`. Readers want `maxPublicationBytes`.
+        /// Payload bytes of one publication; 0: `limits.max_size`. Readers want `maxPublicationBytes`.
         package var maxMessageSize = 0
+
+        /// The one role of a client without a token.
+        package static let anonymousRole = "anonymous"
 
         package init() {}
         package init(prefix: String) {
@@ -158,26 +159,44 @@ extension ClusterConfiguration.Namespace {
             zero: "never",
             "Age beyond which a publication is dropped and counted instead of being delivered late."
         ),
-        .integer("history", \.history, 0...65536, "Newest publications of a room kept in memory; 0: none."),
-        .text("heartbeat", \.heartbeat, limit: 64, "Heartbeat profile of connections that subscribe here."),
+        .text(
+            "heartbeat",
+            \.heartbeat,
+            limit: 64,
+            "Heartbeat profile of connections that subscribe here, where it is tighter than the profile standard and "
+                + "those of their other rooms."
+        ),
         .integer(
             "publish_rate",
             \.publishRate,
             0...1_000_000,
-            "Publications per second and connection; 0: unlimited."
+            "Publications per second and connection into these rooms; more are refused. 0: unlimited."
         ),
         .integer("publish_burst", \.publishBurst, 1...1_000_000, "Publications that one connection may send at once."),
-        .list("subscribe_roles", \.subscribeRoles, "Roles that may subscribe; empty: every authenticated client."),
-        .list("publish_roles", \.publishRoles, "Roles that may publish; empty: every authenticated client."),
-        .boolean("anonymous_subscribe", \.anonymousSubscribe, "Clients without a token may subscribe."),
-        .boolean("anonymous_publish", \.anonymousPublish, "Clients without a token may publish."),
+        .list(
+            "subscribe_roles",
+            \.subscribeRoles,
+            "Roles that may subscribe and read history; empty: everyone who is admitted. A client without a token has "
+                + "the role \"anonymous\"."
+        ),
+        .list("publish_roles", \.publishRoles, "Roles that may publish; empty: everyone who is admitted."),
+        .boolean(
+            "anonymous_subscribe",
+            \.anonymousSubscribe,
+            "Clients without a token may subscribe and read history."
+        ),
+        .boolean(
+            "anonymous_publish",
+            \.anonymousPublish,
+            "Clients without a token may publish; the server API needs auth.api_key otherwise."
+        ),
         .boolean("compression", \.compression, "permessage-deflate for these rooms (not built in this version)."),
         .size(
             "max_message_size",
             \.maxMessageSize,
             1...(64 << 20),
             zero: "the same as limits.max_size",
-            "Largest publication; at most limits.max_size."
+            "Largest payload of a publication; at most limits.max_size."
         ),
     ]
 }

@@ -9,6 +9,12 @@ extension ClusterConfiguration {
                 "not built in this version; use \"cluster\" or \"standalone\""
             )
         }
+        if !auth.tokenSecret.isEmpty {
+            problems.add(
+                "auth.token_secret",
+                "tokens are not verified by this version, and a key without a check would be a false promise; use \"\""
+            )
+        }
         for namespace in namespaces where namespace.compression {
             problems.add(
                 "namespace[prefix \(SettingText.quote(namespace.prefix))].compression",

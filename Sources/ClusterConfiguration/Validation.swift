@@ -142,6 +142,13 @@ extension ClusterConfiguration {
     }
 
     private func validateLimits(_ problems: inout ProblemList) {
+        if gateway.broadcastRoom.utf8.count > limits.roomNameBytes {
+            problems.add(
+                "gateway.broadcast_room",
+                value: .string(gateway.broadcastRoom),
+                "must be at most limits.room_name_bytes, \(limits.roomNameBytes)"
+            )
+        }
         if limits.writeLimit < 2 * limits.maxSize {
             problems.add(
                 "limits.write_limit",
@@ -225,12 +232,21 @@ extension ClusterConfiguration {
                 }
             }
         }
-        for (key, sync) in [("sync_guaranteed", log.syncGuaranteed), ("sync_retained", log.syncRetained)]
-        where sync != .always {
+        if log.sync != .always {
             warnings.append(
-                "log.\(key) = \"\(sync.rawValue)\": acknowledged publications may be lost when the replicas' machines "
+                "log.sync = \"\(log.sync.rawValue)\": acknowledged publications may be lost when the replicas' machines "
                     + "fail together"
             )
+        }
+        for namespace in namespaces {
+            for (key, roles) in [
+                ("subscribe_roles", namespace.subscribeRoles), ("publish_roles", namespace.publishRoles),
+            ] where !roles.isEmpty && !roles.contains(Namespace.anonymousRole) {
+                warnings.append(
+                    "namespace[prefix \(SettingText.quote(namespace.prefix))].\(key): this version verifies no tokens, "
+                        + "so that nobody has one of these roles"
+                )
+            }
         }
         if auth.allowAnonymousOnPublic, nodes.contains(where: { !$0.isLoopback }),
             namespaces.contains(where: { $0.anonymousSubscribe || $0.anonymousPublish })

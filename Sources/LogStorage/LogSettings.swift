@@ -1,3 +1,5 @@
+import Primitives
+
 /// When an append is acknowledged, and when it is synced.
 package enum SyncPolicy: String, Sendable, CaseIterable {
     /// Acknowledged after fdatasync. What guaranteed rooms and Raft need.
@@ -33,6 +35,9 @@ package struct LogSettings: Sendable {
     package var restoreBudget = 64 << 20
     /// Snapshots kept per group.
     package var snapshotsKept = 2
+
+    /// Least time between the beginnings of two syncs while many wait; zero: none.
+    package var commitDelay = Interval.microseconds(1000)
 
     package init() {}
 }

@@ -1,3 +1,4 @@
+import Glibc
 import LogFormat
 import Primitives
 import Synchronization
@@ -13,7 +14,9 @@ extension LogWriter {
     func write() {
         var syncBy: Instant?
         var pauseUntil: Instant?
+        var gatherUntil = Instant.zero
         while true {
+            gather(until: gatherUntil)
             let deadline = [syncBy, pauseUntil].compactMap { $0 }.min()
             let next = inbox.wait(until: deadline) { inbox -> Next? in
                 if !inbox.submissions.isEmpty { return .batch(LogWriter.takeBatch(&inbox)) }
@@ -25,6 +28,9 @@ extension LogWriter {
                 return
             case .batch(let batch):
                 holdBack()
+                // Many came while the last sync ran: then a sync that begins a little later carries many more.
+                gatherUntil =
+                    batch.count >= LogWriter.companions ? monotonicNow() + store.settings.commitDelay : .zero
                 let left = write(batch, isDirty: syncBy != nil)
                 switch left {
                 case .nothing: syncBy = nil
@@ -45,6 +51,14 @@ extension LogWriter {
                 }
             }
         }
+    }
+
+    /// Lets a busy log's next batch grow (PostgreSQL's commit_delay and commit_siblings); a lone publish never waits.
+    private func gather(until instant: Instant) {
+        let left = instant - monotonicNow()
+        guard left > .zero else { return }
+        var time = timespec(tv_sec: 0, tv_nsec: Int(min(left.nanoseconds, 100_000_000)))
+        nanosleep(&time, nil)
     }
 
     private static func takeBatch(_ inbox: inout Inbox) -> [Submission] {

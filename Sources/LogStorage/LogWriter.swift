@@ -17,6 +17,8 @@ package final class LogWriter: Sendable {
     static let batchBytes = LogLimits.batchBytes
     /// How long the writer pauses before it writes down the durable position.
     static let pause = Interval.milliseconds(100)
+    /// Submissions in one batch that show that others are on their way.
+    static let companions = 4
     static let everySecond = Interval.seconds(1)
 
     struct Submission: Sendable {

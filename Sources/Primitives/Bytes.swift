@@ -38,7 +38,8 @@ package struct ByteWriter {
 
     @inlinable package mutating func write(_ value: UInt8) { bytes.append(value) }
 
-    @inlinable package mutating func write<T: FixedWidthInteger>(_ value: T) {
+    @inlinable @inline(__always)
+    package mutating func write<T: FixedWidthInteger>(_ value: T) {
         withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
     }
 
@@ -104,7 +105,8 @@ package struct ByteReader {
         return base[position]
     }
 
-    @inlinable package mutating func read<T: FixedWidthInteger>(_: T.Type = T.self) throws(DecodeError) -> T {
+    @inlinable @inline(__always)
+    package mutating func read<T: FixedWidthInteger>(_: T.Type = T.self) throws(DecodeError) -> T {
         let size = MemoryLayout<T>.size
         guard remaining >= size else { throw .truncated }
         defer { position += size }

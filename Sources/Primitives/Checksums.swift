@@ -17,27 +17,22 @@ package enum CRC32C {
 package enum HashSlot {
     package static let count: UInt32 = 16384
 
-    package static func slot(of key: some RandomAccessCollection<UInt8>) -> UInt32 {
+    package static func slot(of key: UnsafeRawBufferPointer) -> UInt32 {
         if let open = key.firstIndex(of: UInt8(ascii: "{")) {
-            let start = key.index(after: open)
+            let start = open + 1
             if let close = key[start...].firstIndex(of: UInt8(ascii: "}")), close > start {
-                return UInt32(crc16(key[start..<close])) % count
+                return UInt32(crc16(UnsafeRawBufferPointer(rebasing: key[start..<close]))) % count
             }
         }
         return UInt32(crc16(key)) % count
     }
 
-    package static func crc16(_ bytes: some Sequence<UInt8>) -> UInt16 {
-        var crc: UInt16 = 0
-        for byte in bytes {
-            crc = (crc << 8) ^ crc16Table[Int(UInt8(truncatingIfNeeded: crc >> 8) ^ byte)]
-        }
-        return crc
+    package static func slot(of key: some Collection<UInt8>) -> UInt32 {
+        if let slot = key.withContiguousStorageIfAvailable({ slot(of: UnsafeRawBufferPointer($0)) }) { return slot }
+        return Array(key).withUnsafeBytes { slot(of: $0) }
     }
 
-    private static let crc16Table: [UInt16] = (0..<256).map { index in
-        var crc = UInt16(index) << 8
-        for _ in 0..<8 { crc = crc & 0x8000 != 0 ? (crc << 1) ^ 0x1021 : crc << 1 }
-        return crc
+    package static func crc16(_ bytes: UnsafeRawBufferPointer) -> UInt16 {
+        vencejo_crc16(bytes.baseAddress, bytes.count)
     }
 }

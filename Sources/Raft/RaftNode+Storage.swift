@@ -14,6 +14,17 @@ extension RaftNode {
     /// Entries wait to be written. Not while a snapshot is being installed: they would land behind it on disk.
     private var hasUnwritten: Bool { installing == nil && log.handed < log.lastIndex }
 
+    /// `takeReady` if there is anything to take. Mutating, so that a replica held by a class is used in place: a getter
+    /// would copy all of it, which is what polling many groups would spend its time on.
+    package mutating func takeReadyIfAny(into ready: inout Ready) -> Bool {
+        guard hasReady else { return false }
+        takeReady(into: &ready)
+        return true
+    }
+
+    /// Entries that are not committed yet; mutating for the same reason.
+    package mutating func uncommittedEntries() -> UInt64 { log.lastIndex - min(log.commit, log.lastIndex) }
+
     private var canApply: Bool {
         guard log.applied == log.applying, log.applying < log.appliableEnd, restoredSnapshot == nil
         else { return false }

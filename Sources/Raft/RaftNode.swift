@@ -356,6 +356,15 @@ package struct RaftNode: Sendable {
     /// and campaign again. `isRepaired` tells when.
     package mutating func markRepaired() { isFaulty = false }
 
+    /// Part of the acknowledged log turned out to be unreadable: no leading, no votes and no campaigns until it is
+    /// repaired.
+    package mutating func markFaulty() {
+        guard !isFaulty else { return }
+        isFaulty = true
+        repairTerm = 0
+        if role != .follower { becomeFollower(term: term, leader: nil) }
+    }
+
     /// A faulty replica has caught up: its durable log reaches a commit index of the current leader's own term, below
     /// which lies everything that was ever committed.
     package var isRepaired: Bool {

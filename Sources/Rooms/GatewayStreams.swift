@@ -15,6 +15,18 @@ struct GatewayStreams: Sendable {
         /// Outcomes of sequences `next - outcomes.count ..< next`.
         var outcomes: Deque<PublishOutcome>
         var lastTime: Timestamp
+
+        mutating func record(_ outcome: PublishOutcome, acknowledgedBelow: UInt64, now: Timestamp) {
+            outcomes.append(outcome)
+            next += 1
+            lastTime = now
+            while !outcomes.isEmpty,
+                next - UInt64(outcomes.count) < acknowledgedBelow
+                    || outcomes.count > GatewayStreams.outcomesPerGateway
+            {
+                outcomes.removeFirst()
+            }
+        }
     }
 
     enum Verdict {
@@ -25,13 +37,24 @@ struct GatewayStreams: Sendable {
     }
 
     private var streams: [GatewayID: Int] = [:]
+    /// The row of the last look-up: publishes of one gateway come in runs.
+    private var lastID = GatewayID(rawValue: 0)
+    private var lastRow = -1
     private var ids: [GatewayID] = []
     private var rows: [Stream] = []
 
     init() {}
 
-    func verdict(_ gateway: GatewayID, _ sequence: UInt64) -> Verdict {
-        guard let row = streams[gateway] else { return .fresh }
+    private mutating func row(of gateway: GatewayID) -> Int? {
+        if lastRow >= 0, gateway == lastID { return lastRow }
+        guard let row = streams[gateway] else { return nil }
+        lastID = gateway
+        lastRow = row
+        return row
+    }
+
+    mutating func verdict(_ gateway: GatewayID, _ sequence: UInt64) -> Verdict {
+        guard let row = row(of: gateway) else { return .fresh }
         let next = rows[row].next
         if sequence == next { return .fresh }
         if sequence > next { return .outOfOrder }
@@ -48,7 +71,7 @@ struct GatewayStreams: Sendable {
         now: Timestamp
     ) {
         let row: Int
-        if let known = streams[gateway] {
+        if let known = self.row(of: gateway) {
             row = known
         } else {
             row = rows.count
@@ -56,15 +79,7 @@ struct GatewayStreams: Sendable {
             ids.append(gateway)
             rows.append(Stream(next: sequence, outcomes: [], lastTime: now))
         }
-        rows[row].outcomes.append(outcome)
-        rows[row].next = sequence + 1
-        rows[row].lastTime = now
-        while let base = Optional(rows[row].next - UInt64(rows[row].outcomes.count)),
-            !rows[row].outcomes.isEmpty,
-            base < acknowledgedBelow || rows[row].outcomes.count > GatewayStreams.outcomesPerGateway
-        {
-            rows[row].outcomes.removeFirst()
-        }
+        rows[row].record(outcome, acknowledgedBelow: acknowledgedBelow, now: now)
     }
 
     mutating func expire(now: Timestamp) {
@@ -75,6 +90,7 @@ struct GatewayStreams: Sendable {
             kept.append((ids[index], row))
         }
         if kept.count > GatewayStreams.limit { kept.removeFirst(kept.count - GatewayStreams.limit) }
+        lastRow = -1
         streams.removeAll(keepingCapacity: true)
         ids.removeAll(keepingCapacity: true)
         rows.removeAll(keepingCapacity: true)

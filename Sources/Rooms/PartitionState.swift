@@ -12,40 +12,6 @@ package struct PartitionState: Sendable {
     package static let markInterval: UInt64 = 64
     package static let cursorsPerRoom = 10_000
 
-    struct Mark: Equatable, Sendable {
-        /// The first offset of the run.
-        var offset: UInt64
-        /// The log entry that holds that message, and its place among that entry's publishes.
-        var index: LogIndex
-        var ordinal: UInt32
-        var timestamp: Timestamp
-        /// Body bytes of all messages of the room before this one.
-        var bytesBefore: UInt64
-    }
-
-    struct Cursor: Sendable {
-        var consumer: [UInt8]
-        var offset: UInt64
-        var lastTime: Timestamp
-    }
-
-    struct Room: Sendable {
-        var name: RoomName
-        var epoch: UInt64
-        /// The first offset that is retained; `next` when none is.
-        var first: UInt64 = 1
-        /// The offset that the next message gets.
-        var next: UInt64 = 1
-        var bytes: UInt64 = 0
-        var lastTime: Timestamp = 0
-        var marks: Deque<Mark> = []
-        var producers = ProducerTable()
-        var cursors: [Cursor] = []
-        var policy: NamespacePolicy
-        /// The newest messages, contiguous up to `next - 1`; not part of the state.
-        var tail: Deque<Publication> = []
-    }
-
     package let partition: PartitionID
     package private(set) var applied: LogIndex = 0
     /// Log time: never goes back, whatever the owners' clocks do.
@@ -237,67 +203,14 @@ package struct PartitionState: Sendable {
         index: LogIndex,
         ordinal: UInt32
     ) -> Publication {
-        let offset = rooms[slot].next
-        let lastMark = rooms[slot].marks.last?.offset
-        if lastMark.map({ offset >= $0 + PartitionState.markInterval }) ?? true {
-            rooms[slot].marks.append(
-                Mark(offset: offset, index: index, ordinal: ordinal, timestamp: now, bytesBefore: rooms[slot].bytes)
-            )
-        }
-        let publication = Publication(offset: offset, timestamp: now, body: command.body)
-        rooms[slot].next = offset + 1
-        rooms[slot].bytes += UInt64(command.body.count)
-        rooms[slot].lastTime = now
-        if command.producer != nil || !command.idempotencyKey.isEmpty {
-            rooms[slot].producers.record(
-                producer: command.producer,
-                key: command.idempotencyKey,
-                offset: offset,
-                now: now,
-                limits: limits
-            )
-        }
-        rooms[slot].tail.append(publication)
         tailOrder.append(Int32(slot))
         tailBytes += command.body.count + 64
-        trim(slot)
-        return publication
-    }
-
-    /// Moves the retention floor of a room: exact by count, at the grain of marks by time and size.
-    private mutating func trim(_ slot: Int) {
-        let policy = rooms[slot].policy
-        var first = rooms[slot].first
-        if policy.retentionCount > 0, rooms[slot].next > policy.retentionCount {
-            first = max(first, rooms[slot].next - policy.retentionCount)
-        }
-        if policy.retentionBytes > 0 || policy.retentionMilliseconds > 0 {
-            let marks = rooms[slot].marks
-            var keep = 0
-            while keep + 1 < marks.count {
-                let tooBig =
-                    policy.retentionBytes > 0
-                    && rooms[slot].bytes - marks[keep + 1].bytesBefore >= policy.retentionBytes
-                let tooOld =
-                    policy.retentionMilliseconds > 0
-                    && marks[keep + 1].timestamp + policy.retentionMilliseconds < now
-                guard tooBig || tooOld else { break }
-                keep += 1
-            }
-            if keep > 0 { first = max(first, marks[keep].offset) }
-            if policy.retentionMilliseconds > 0, rooms[slot].lastTime + policy.retentionMilliseconds < now {
-                first = rooms[slot].next
-            }
-        }
-        guard first > rooms[slot].first else { return }
-        rooms[slot].first = first
-        while rooms[slot].marks.count > 1, rooms[slot].marks[1].offset <= first { rooms[slot].marks.removeFirst() }
-        if first == rooms[slot].next { rooms[slot].marks.removeAll() }
+        return rooms[slot].append(command, index: index, ordinal: ordinal, now: now, limits: limits)
     }
 
     private mutating func expire() {
         for slot in rooms.indices {
-            trim(slot)
+            rooms[slot].trim(now: now)
             if !rooms[slot].producers.isEmpty { rooms[slot].producers.expire(now: now, limits: limits) }
         }
         gateways.expire(now: now)

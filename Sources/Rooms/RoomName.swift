@@ -17,7 +17,7 @@ package struct RoomName: Hashable, Sendable, CustomStringConvertible {
     /// The same name in storage of its own.
     package func compacted() -> RoomName { RoomName(Array(bytes)) }
 
-    package var slot: UInt32 { HashSlot.slot(of: bytes) }
+    package var slot: UInt32 { bytes.withUnsafeBytes { HashSlot.slot(of: $0) } }
 
     package static func == (a: RoomName, b: RoomName) -> Bool {
         a.bytes.withUnsafeBytes { left in

@@ -62,6 +62,9 @@ struct ClientFrameDecoderTests {
         }
         #expect(try names(#""delta":"fossil","tf":{"op":"eq"},"type":1,"flag":2"#) == ["delta", "tf", "type", "flag"])
         #expect(try names(#""delta":"","tf":null,"type":0,"tf2":1,"flag":0"#) == [])
+        // Stock SDKs offer channel compaction in every subscribe.
+        #expect(try names(#""flag":1"#) == [])
+        #expect(try names(#""flag":3"#) == ["flag"])
         guard
             case .publish(let publish) = try decodeOne(#"{"id":1,"publish":{"channel":"a","data":1,"delta":true}}"#)
                 .method

@@ -145,15 +145,18 @@ final class ProcessCluster: Sendable {
 
     private func end(showingLogs: Bool) async {
         for index in nodes.indices { _ = await kill(index) }
-        if showingLogs {
-            for (index, node) in nodes.enumerated() {
-                for line in log(index).suffix(25) { print("\(node.id) | \(line)") }
-            }
-        }
+        if showingLogs { printLogs(25) }
         if ProcessInfo.processInfo.environment["VENCEJO_TEST_KEEP"] == nil {
             try? FileManager.default.removeItem(atPath: directory)
         } else {
             print("kept: \(directory)")
+        }
+    }
+
+    /// Prints the last lines of every node.
+    func printLogs(_ count: Int) {
+        for (index, node) in nodes.enumerated() {
+            for line in log(index).suffix(count) { print("\(node.id) | \(line)") }
         }
     }
 

@@ -1,5 +1,6 @@
 import Foundation
 import HistoryChecker
+import NIOCore
 import Primitives
 import Synchronization
 import VencejoClient
@@ -17,13 +18,8 @@ final class Recorder: Sendable {
     }
 
     private let state = Mutex(State())
-    private static let zero = ContinuousClock().now
-
-    static func now() -> Instant {
-        let elapsed = ContinuousClock().now - zero
-        let (seconds, attoseconds) = elapsed.components
-        return Instant(nanoseconds: UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000) + 1)
-    }
+    /// The machine's monotonic clock: one for all that this process records.
+    static func now() -> Instant { Instant(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
 
     var history: History { state.withLock { $0.history } }
     /// Problems of the clients that are not the checker's business, e.g. a subscription that ended.

@@ -172,8 +172,8 @@ extension RealProcesses {
             var refusal: ClientFailure?
             for _ in 0..<4000 where refusal == nil {
                 // Not compressible.
-                let bytes = (0..<9000).map { _ in UInt8.random(in: 48...122, using: &random) }.filter { $0 != 92 }
-                let payload = [UInt8(ascii: "\"")] + bytes + [UInt8(ascii: "\"")]
+                let text = (0..<760).map { _ in String(UInt64.random(in: .min ... .max, using: &random), radix: 36) }
+                let payload = Array("\"\(text.joined())\"".utf8)
                 do {
                     let receipt = try await client.publish("full:room", payload)
                     acknowledged[receipt.position?.offset ?? 0] = payload
@@ -198,12 +198,15 @@ extension RealProcesses {
             #expect(isServed, "best effort goes on")
 
             try FileManager.default.removeItem(atPath: ballast)
+            let clock = ContinuousClock()
+            let freed = clock.now
             var last: PublishReceipt?
             let isBack = try await eventually(within: 60) {
                 last = try? await client.publish("full:room", Array("\"after\"".utf8), idempotencyKey: "after")
                 return last != nil
             }
             #expect(isBack, "acknowledges again when there is space")
+            print("full disk: acknowledges again \(clock.now - freed) after there is space")
             #expect(try await eventually(within: 30) { try await cluster.status(0).diskHealthy })
             var position = RoomPosition(epoch: last?.position?.epoch ?? 0, offset: 0)
             var kept: [UInt64: [UInt8]] = [:]

@@ -10,7 +10,10 @@ extension Simulation {
     func store(_ request: StorageRequest, shard: Int, at node: SimulatedNode) {
         switch request {
         case .append(let ticket, let items):
-            for item in items { oracle.handedOut(item, node, simulation: self) }
+            for item in items {
+                oracle.handedOut(item, node, simulation: self)
+                trace.line(now) { "node \(node.id) ticket \(ticket): \(Simulation.summary(item))" }
+            }
             node.appends.append(SimulatedNode.Append(shard: shard, ticket: ticket, items: items))
         case .read, .saveSnapshot, .installSnapshot, .dropLog:
             node.jobs.append(SimulatedNode.Job(shard: shard, request: request))
@@ -24,6 +27,17 @@ extension Simulation {
     private func diskDelay(_ node: SimulatedNode) -> Interval {
         let delay = diskChance.around(swarm.syncTime) + .microseconds(10)
         return node.stalledUntil > now ? (node.stalledUntil - now) + delay : delay
+    }
+
+    private static func summary(_ item: StorageRequest.Item) -> String {
+        var text = "\(item.group)"
+        if let state = item.hardState {
+            text += " term \(state.term) vote \(state.vote.map { "\($0)" } ?? "none") commit \(state.commit)"
+        }
+        if let first = item.entries.first, let last = item.entries.last {
+            text += " entries \(first.index)...\(last.index) of term \(last.term)"
+        }
+        return text
     }
 
     // MARK: The writer
@@ -77,6 +91,7 @@ extension Simulation {
         node.isWriting = false
         for append in batch {
             for item in append.items { oracle.becameDurable(item, node) }
+            trace.line(now) { "node \(node.id) ticket \(append.ticket) durable" }
             node.brokers[append.shard].onDurable(ticket: append.ticket)
         }
         if node.appends.isEmpty, options.planted != .skipFsync {
@@ -152,6 +167,8 @@ extension Simulation {
             do throws(StorageError) {
                 try store.saveSnapshot(group: group, descriptor: descriptor, state: state)
                 sometimes.note(.snapshotSaved)
+                // Its entries may be dropped now: the last chance to see them.
+                oracle.examine(node, simulation: self)
                 broker.onSnapshotSaved(group: group, index: descriptor.index, succeeded: true)
             } catch {
                 guard case .full = error else { return storageFailed(error, node, "snapshot") }

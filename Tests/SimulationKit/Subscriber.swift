@@ -25,7 +25,6 @@ final class Subscriber: Client {
     private var acknowledged: UInt64 = 0
     private var lastNode: Int?
     private var asked: (invoked: Instant, isRecovering: Bool) = (.zero, false)
-    private var knowsCursor = false
     /// The queue of the connection is full: nothing is taken until it is writable again.
     private var isFull = false
     private let window: UInt32
@@ -66,6 +65,8 @@ final class Subscriber: Client {
         if isConsumer {
             options.ackWindow = window
             options.consumer = Array("c\(number)".utf8)
+            // Where it is by its own account: the cursor may not have been stored before its gateway died.
+            if last != nil { options.recover = Position(epoch: epoch, offset: acknowledged) }
         } else if let last, isStored {
             options.recover = Position(epoch: epoch, offset: last)
         } else {
@@ -134,6 +135,12 @@ final class Subscriber: Client {
         return acknowledged
     }
 
+    /// Goes to another connection; what is not acknowledged durably comes again.
+    func reconnect() {
+        phase = .away
+        disconnect(isAbrupt: false)
+    }
+
     override func disconnected(_ connection: Connection) {
         guard self.connection === connection else { return }
         self.connection = nil
@@ -183,43 +190,40 @@ final class Subscriber: Client {
         if answer.wasRecovering {
             simulation.sometimes.note(.cursorResumed)
             if let before, answer.offset < before { simulation.sometimes.note(.redelivered) }
-        } else if knowsCursor {
-            simulation.fail("consumer \(number) of \(room) has lost its cursor, which was \(acknowledged) at most")
-        }
-        if !knowsCursor {
+        } else if before == nil {
             // The place where it began is remembered for it.
-            record(
-                HistoryRecord(
-                    invoked: asked.invoked,
-                    returned: .distantFuture,
-                    process: number,
-                    kind: .acknowledge,
-                    room: roomNumber,
-                    epoch: epochNumber(answer.epoch),
-                    producer: UInt64(number),
-                    offset: answer.offset,
-                    outcome: .info
-                )
-            )
+            record(cursorRecord(.acknowledge, answer, offset: answer.offset, returned: .distantFuture, .info))
+        } else {
+            simulation.fail("consumer \(number) of \(room) began anew, it had acknowledged \(acknowledged)")
         }
-        if answer.wasRecovering { knowsCursor = true }
         let start = answer.gap.map { $0.from - 1 } ?? answer.offset
-        if answer.wasRecovering {
-            record(
-                HistoryRecord(
-                    invoked: asked.invoked,
-                    returned: simulation.now,
-                    process: number,
-                    kind: .cursor,
-                    room: roomNumber,
-                    epoch: epochNumber(answer.epoch),
-                    producer: UInt64(number),
-                    offset: start
-                )
-            )
+        if answer.wasRecovering, before == nil || start != acknowledged {
+            // Not what it asked for: so it is what was stored.
+            if before == nil { record(cursorRecord(.acknowledge, answer, offset: start, returned: .distantFuture, .info)) }
+            record(cursorRecord(.cursor, answer, offset: start, returned: simulation.now, .ok))
         }
         set(answer.offset, answer.epoch)
         acknowledged = answer.offset
+    }
+
+    private func cursorRecord(
+        _ kind: RecordKind,
+        _ answer: SubscribeResult,
+        offset: UInt64,
+        returned: Instant,
+        _ outcome: RecordOutcome
+    ) -> HistoryRecord {
+        HistoryRecord(
+            invoked: asked.invoked,
+            returned: returned,
+            process: number,
+            kind: kind,
+            room: roomNumber,
+            epoch: epochNumber(answer.epoch),
+            producer: UInt64(number),
+            offset: offset,
+            outcome: outcome
+        )
     }
 
     private func note(_ gap: Gap, before: UInt64?) {

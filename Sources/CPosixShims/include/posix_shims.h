@@ -7,6 +7,9 @@
 // CRC32C (Castagnoli, RFC 3720 B.4) of `length` bytes, continuing from `crc` (start with 0).
 uint32_t vencejo_crc32c(uint32_t crc, const void *bytes, size_t length);
 
+// CRC16-XMODEM, the checksum of Redis Cluster's key slots (start with 0).
+uint16_t vencejo_crc16(const void *bytes, size_t length);
+
 // open(2); the Swift importer does not take the variadic form.
 int vencejo_open(const char *path, int flags, int mode);
 
