@@ -82,7 +82,10 @@ extension Broker {
             }
             mark(replica)
         }
-        if replica.isFaulty, let leader = replica.raft.leader, leader != settings.node, replica.incoming == nil {
+        // Behind the last acknowledgement of the old log: the leader forgets them all when it reads this.
+        if replica.isFaulty, replica.pendingAppends == 0, replica.incoming == nil, let leader = replica.raft.leader,
+            leader != settings.node
+        {
             outbox.peers.append((leader, .snapshotRequest(replica.group)))
         }
         expireTransfers(replica)

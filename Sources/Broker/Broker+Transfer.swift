@@ -7,7 +7,12 @@ import Rooms
 /// a follower that is behind the retained log or whose disk is damaged. The follower's replica is replaced whole.
 extension Broker {
     func beginTransfer(_ replica: Replica, to node: NodeID) {
-        guard replica.transfers[node] == nil, isReachable(node) else { return }
+        guard replica.transfers[node] == nil else { return }
+        guard isReachable(node) else {
+            // Raft tries again when the node answers heartbeats.
+            replica.raft.onSnapshotSent(to: node, succeeded: false)
+            return
+        }
         let bytes: [UInt8]
         let index: LogIndex
         if let state = replica.state {
@@ -30,6 +35,15 @@ extension Broker {
         )
         counters.snapshotsSent += 1
         sendChunk(replica, to: node, offset: 0)
+    }
+
+    /// A damaged replica asks to be replaced. What it acknowledged it will lose, so from here on none of that counts, and
+    /// the snapshot must reach up to everything that was committed while it still did.
+    func receiveSnapshotRequest(_ group: GroupID, from node: NodeID) {
+        guard let replica = replica(group), replica.raft.role == .leader else { return }
+        if replica.transfers[node] == nil { replica.raft.onPeerDamaged(node) }
+        guard replica.raft.hasCommittedInTerm, replica.raft.appliedIndex == replica.raft.commitIndex else { return }
+        beginTransfer(replica, to: node)
     }
 
     private func sendChunk(_ replica: Replica, to node: NodeID, offset: UInt64) {
@@ -95,7 +109,7 @@ extension Broker {
         send(chunk(replica, transfer, offset: offset, state: [], wanted), to: node)
     }
 
-    private func endTransfer(_ replica: Replica, to node: NodeID, succeeded: Bool) {
+    func endTransfer(_ replica: Replica, to node: NodeID, succeeded: Bool) {
         replica.transfers[node] = nil
         replica.raft.onSnapshotSent(to: node, succeeded: succeeded)
         mark(replica)
@@ -117,6 +131,11 @@ extension Broker {
     }
 
     func expireTransfers(_ replica: Replica) {
+        if let incoming = replica.incoming, !incoming.isInstalling {
+            // Who sent it leads no more, or has given it up: the rest will not come.
+            let isOver = replica.raft.leader.map { $0 != incoming.from } ?? false
+            if isOver || now - incoming.lastProgress > .seconds(10) { replica.incoming = nil }
+        }
         guard !replica.transfers.isEmpty else { return }
         for (node, transfer) in replica.transfers.sorted(by: { $0.key < $1.key })
         where now - transfer.lastProgress > .seconds(10) {
@@ -141,6 +160,7 @@ extension Broker {
         }
         guard var incoming = replica.incoming, chunk.offset == incoming.received else { return }
         replica.incoming = nil
+        incoming.lastProgress = now
         incoming.state.append(contentsOf: chunk.state)
         for entry in chunk.entries where entry.index == incoming.firstEntry + UInt64(incoming.entries.count) {
             incoming.entries.append(entry)

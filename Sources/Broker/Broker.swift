@@ -64,6 +64,8 @@ package final class Broker {
     var nextRebalance: Instant
     var effects: [PartitionState.Effect] = []
     var isSettling = false
+    /// Number of the settling whose directives are in the outbox.
+    var settling: UInt64 = 1
 
     struct Peer {
         var id: NodeID
@@ -128,6 +130,8 @@ package final class Broker {
         if settings.shard == 0, replicas[0] == nil {
             try makeReplica(.control, membership: controlMembership, restored: nil)
         }
+        // A sole voter has nobody to wait for.
+        if settings.controlVoters == [settings.node] { replicas[0]?.campaignAt = now }
     }
 
     /// The control group's members at the cluster's formation: everyone follows it, up to five vote.
@@ -228,7 +232,7 @@ package final class Broker {
         suspect(index, silent: .zero)
         for case let replica? in replicas {
             replica.streams = replica.streams.filter { $0.value.node != node }
-            replica.transfers[node] = nil
+            if replica.transfers[node] != nil { endTransfer(replica, to: node, succeeded: false) }
             if replica.incoming?.from == node, replica.incoming?.isInstalling == false { replica.incoming = nil }
             if replica.isServing { forgetInterest(of: node, in: replica) }
         }
@@ -246,6 +250,13 @@ package final class Broker {
         for index in peers.indices where peers[index].isUp && !peers[index].isSuspected {
             let silent = now - peers[index].lastHeard
             if silent > settings.suspectAfter { suspect(index, silent: silent) }
+        }
+        // A peer that stands still keeps its connections: what it owns has no owner all the same.
+        for peer in peers where peer.isSuspected && now - peer.lastHeard > settings.degradedAfter {
+            for case let relay? in relays where relay.owner == peer.id {
+                ownerUnreachable(relay)
+                relay.lostAt = peer.lastHeard
+            }
         }
     }
 
@@ -313,6 +324,8 @@ package final class Broker {
         switch message {
         case .raft(let group, let raftMessage):
             guard let replica = replica(group), replica.incoming?.isInstalling != true else { return }
+            // A damaged replica is going to be replaced whole: what it acknowledged now would be lost with the rest.
+            if replica.isFaulty, case .append = raftMessage.body { return }
             let before = replica.raft.leader
             replica.raft.step(raftMessage)
             if before == nil, replica.raft.leader != nil { replica.campaignAt = nil }
@@ -337,9 +350,7 @@ package final class Broker {
         case .snapshotChunk(let chunk): receiveChunk(chunk, from: node)
         case .snapshotProgress(let group, let index, let received):
             receiveProgress(group, index: index, received: received, from: node)
-        case .snapshotRequest(let group):
-            guard let replica = replica(group), replica.raft.role == .leader else { return }
-            beginTransfer(replica, to: node)
+        case .snapshotRequest(let group): receiveSnapshotRequest(group, from: node)
         }
     }
 
@@ -355,11 +366,14 @@ package final class Broker {
 
     // MARK: Settle
 
-    /// Does everything that the inputs since the last call made possible, and fills the outbox.
+    /// Does everything that the inputs since the last call made possible, and fills the outbox, which the caller empties
+    /// before it calls again.
     package func settle() {
         guard !isSettling else { return }
         isSettling = true
+        settling += 1
         defer { isSettling = false }
+        levelHub()
         while true {
             while let message = loopback.popFirst() { handle(message) }
             if !dirtyRelays.isEmpty {

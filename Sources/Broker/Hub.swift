@@ -16,6 +16,9 @@ package struct Hub {
     var roomIndex: [RoomName: HubRoomID] = [:]
     var fetches: [UInt64: HubFetchPurpose] = [:]
     var nextToken: UInt64 = 1
+    /// Subscribes and subscriptions that wait for the outbox to be emptied, see `HubRoom.broadcastIn`.
+    var beginLater: [(RequestToken, HubRoomID, SubscribeOptions)] = []
+    var levelLater: [(slot: UInt32, room: HubRoomID)] = []
     package private(set) var openSessions = 0
     var subscriptions = 0
 
@@ -62,6 +65,9 @@ package struct Hub {
         /// Sessions at positions of their own.
         var behind: [UInt32] = []
         var waiting: [Waiting] = []
+        /// The settling in which the last `.broadcast` went out. The live list is read when the outbox is emptied, so a
+        /// session must not join it while a message from before its time is still in there.
+        var broadcastIn: UInt64 = 0
 
         var isStored: Bool { policy.deliveryClass.isLogged }
     }
@@ -280,6 +286,10 @@ extension Broker {
         guard hub.isOpen(token.session), let row = hub.row(token.session.slot, room) else { return }
         let slot = token.session.slot
         let state = hub.rooms[Int(room)]
+        guard state.broadcastIn != settling else {
+            hub.beginLater.append((token, room, options))
+            return
+        }
         let serial = hub.sessions[Int(slot)].subscriptions[row].serial
         guard state.isStored else {
             hub.makeLive(slot, row)
@@ -406,7 +416,7 @@ extension Broker {
             // A new consumer's place is kept from its first subscription on, not from its first acknowledgement.
             remember(subscription, room, offset: subscription.acknowledged)
         }
-        if next == state.next, window == nil {
+        if next == state.next, window == nil, state.broadcastIn != settling {
             hub.makeLive(slot, row)
         } else {
             hub.makeBehind(slot, row)
@@ -446,6 +456,7 @@ extension Broker {
         let index = Int(room)
         guard hub.rooms[index].isLive else { return }
         guard hub.rooms[index].isStored else {
+            hub.rooms[index].broadcastIn = settling
             for publication in publications { outbox.edge.append(.broadcast(room, publication)) }
             return
         }
@@ -468,6 +479,7 @@ extension Broker {
         }
         hub.rooms[index].next = last.offset + 1
         if !hub.rooms[index].live.isEmpty {
+            hub.rooms[index].broadcastIn = settling
             for publication in publications where publication.offset >= next {
                 outbox.edge.append(.broadcast(room, publication))
             }
@@ -512,6 +524,10 @@ extension Broker {
         let room = hub.rooms[Int(subscription.room)]
         if subscription.next >= room.next {
             if subscription.ackWindow == nil, subscription.next == room.next {
+                guard room.broadcastIn != settling else {
+                    hub.levelLater.append((slot, subscription.room))
+                    return
+                }
                 hub.detach(slot, row)
                 hub.makeLive(slot, row)
             }
@@ -554,6 +570,22 @@ extension Broker {
         where hub.sessions[Int(session.slot)].subscriptions[row].isPaused {
             hub.sessions[Int(session.slot)].subscriptions[row].isPaused = false
             advance(session.slot, row)
+        }
+    }
+
+    /// The outbox was emptied: what waited for that goes on.
+    func levelHub() {
+        if !hub.beginLater.isEmpty {
+            let waiting = hub.beginLater
+            hub.beginLater.removeAll()
+            for (token, room, options) in waiting { begin(token, room, options) }
+        }
+        if !hub.levelLater.isEmpty {
+            let waiting = hub.levelLater
+            hub.levelLater.removeAll()
+            for (slot, room) in waiting {
+                if let row = hub.row(slot, room) { advance(slot, row) }
+            }
         }
     }
 

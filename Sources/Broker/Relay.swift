@@ -163,7 +163,7 @@ extension Broker {
     ) {
         guard let relay = relay(partition) else { return }
         let refusal: RequestError?
-        if relay.isDegraded {
+        if relay.isDegraded || (relay.owner == settings.node && !isDiskHealthy) {
             refusal = .noQuorum
         } else if relay.pending.count >= settings.publishWindow || pendingPublishes >= settings.pendingPublishes
             || relay.pendingBytes + command.count > settings.publishWindowBytes

@@ -75,6 +75,7 @@ final class Replica {
         var state: [UInt8] = []
         var entries: [Entry] = []
         var isInstalling = false
+        var lastProgress = Instant.zero
 
         var received: UInt64 { UInt64(state.count + entries.count) }
         var isComplete: Bool {

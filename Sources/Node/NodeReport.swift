@@ -163,6 +163,11 @@ struct NodeReport: Sendable {
             text.family(name, .gauge, help: help)
             text.sample(value, ["node": node.name])
         }
+        text.family("node_info", .gauge, help: "1, with the node's mode and version as labels.")
+        text.sample(
+            1,
+            ["node": node.name, "mode": node.configuration.cluster.mode.rawValue, "version": NodeReport.version]
+        )
         gauge("active_connections", "Open client connections.", gateway.activeConnections)
         counter("connections_total", "Client connections accepted since start.", gateway.connectionsTotal)
         text.family("connections_closed_total", .counter, help: "Sessions closed, by WebSocket close code.")

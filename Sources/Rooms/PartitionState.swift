@@ -326,7 +326,7 @@ package struct PartitionState: Sendable {
                 nextOffset: marks[low].offset,
                 clock: marks[low].timestamp,
                 from: from,
-                end: min(rooms[slot].next, rooms[slot].tail.first?.offset ?? rooms[slot].next),
+                end: rooms[slot].next,
                 limit: limit,
                 maxBytes: maxBytes,
                 rejected: rejected.filter { $0.index >= marks[low].index }

@@ -241,4 +241,97 @@ import Testing
             #expect(Set(digests).count == 1, "partition \(partition)")
         }
     }
+
+    @Test("CL-12 CL-13 while a node is away the others' rooms go on at once; the takeover is recorded with its term and time")
+    func othersGoOn() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let rooms = (0..<24).map { "room-\($0)" }
+        let victim = try #require(cluster.owner(of: rooms[0]))
+        let survivors = (1...3).filter { $0 != victim }
+        let publisher = MiniClient(cluster, on: survivors[0])
+        let reader = MiniClient(cluster, on: survivors[1])
+        for room in rooms { reader.subscribe(room) }
+        cluster.run(milliseconds: 20)
+        let unaffected = rooms.filter { cluster.owner(of: $0) != victim }
+        #expect(!unaffected.isEmpty && unaffected.count < rooms.count)
+        cluster.kill(victim)
+        for room in rooms { publisher.publish(room, "during") }
+        cluster.settle()
+        MiniClient.deliver(cluster, [publisher, reader])
+        for room in unaffected {
+            #expect(reader.received[room]?.map(\.text) == ["during"], "\(room) did not have to wait")
+        }
+        cluster.run(milliseconds: 1000)
+        MiniClient.deliver(cluster, [publisher, reader])
+        for room in rooms { #expect(reader.received[room]?.map(\.text) == ["during"]) }
+        let takeovers = cluster.events.compactMap { node, event -> (NodeID, Term, Interval?)? in
+            guard case .becameOwner(_, let term, let silence) = event, term > 1 else { return nil }
+            return (node, term, silence)
+        }
+        #expect(!takeovers.isEmpty)
+        for (node, _, silence) in takeovers {
+            #expect(node != NodeID(UInt64(victim)))
+            #expect((silence?.milliseconds).map { $0 < 1000 } ?? false, "the time without an owner is recorded")
+        }
+    }
+
+    @Test("DL-06 a session that catches up in the same turn as a broadcast never gets a message twice or out of order")
+    func catchUpMeetsBroadcast() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let owner = try #require(cluster.owner(of: "busy"))
+        let publisher = MiniClient(cluster, on: owner)
+        for n in 1...20 { publisher.publish("busy", "\(n)") }
+        cluster.run(milliseconds: 20)
+        let other = owner == 1 ? 2 : 1
+        let resident = MiniClient(cluster, on: other)
+        resident.subscribe("busy")
+        cluster.run(milliseconds: 20)
+        var readers: [MiniClient] = []
+        for n in 21...60 {
+            // The message and the answer to the resume come in one turn: the message was sent first and is in both.
+            let reader = MiniClient(cluster, on: other)
+            cluster.hold(other)
+            publisher.publish("busy", "\(n)")
+            cluster.settle()
+            reader.subscribe("busy", SubscribeOptions(recover: Position(epoch: 0, offset: UInt64(n % 20))))
+            cluster.settle()
+            cluster.release()
+            readers.append(reader)
+        }
+        cluster.run(milliseconds: 100)
+        MiniClient.deliver(cluster, readers + [publisher, resident])
+        #expect(resident.received["busy"]?.map(\.offset) == (21...60).map { $0 })
+        for (index, reader) in readers.enumerated() {
+            let first = UInt64((index + 21) % 20) + 1
+            #expect(reader.received["busy"]?.map(\.offset) == (first...60).map { $0 }, "reader \(index)")
+        }
+    }
+
+    @Test("CL-21 an owner that stands still without closing its connections stops counting as one")
+    func stoppedOwner() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        for other in 2...3 { cluster.blackhole(other) }
+        cluster.run(milliseconds: 5000)
+        #expect(cluster.broker(1).isDegraded)
+        let client = MiniClient(cluster, on: 1)
+        let neighbour = MiniClient(cluster, on: 1)
+        for n in 0..<8 { neighbour.subscribe("be:room\(n)") }
+        cluster.run(milliseconds: 20)
+        for n in 0..<8 { client.publish("be:room\(n)", "local") }
+        let refused = (0..<8).map { client.publish("room\($0)", "x") }
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [client, neighbour])
+        for n in 0..<8 { #expect(neighbour.received["be:room\(n)"]?.map(\.text) == ["local"]) }
+        for command in refused { #expect(client.published[command] == .failure(.noQuorum)) }
+        cluster.heal()
+        cluster.run(milliseconds: 5000)
+        #expect(!cluster.broker(1).isDegraded)
+        let kept = client.publish("room1", "y")
+        cluster.run(milliseconds: 100)
+        MiniClient.deliver(cluster, [client])
+        guard case .success = client.published[kept] else { Issue.record("not healed"); return }
+    }
 }

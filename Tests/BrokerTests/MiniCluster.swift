@@ -12,10 +12,14 @@ final class MiniCluster {
     private var wall: Timestamp = 1_700_000_000_000
     private var logs: [NodeID: [GroupID: [Entry]]] = [:]
     private var inFlight: [(from: NodeID, to: NodeID, message: PeerMessage)] = []
-    private(set) var edge: [NodeID: [EdgeDirective]] = [:]
+    /// With the room's live sessions as they were when the outbox was emptied: that is when a shell reads them.
+    private(set) var edge: [NodeID: [(directive: EdgeDirective, live: [UInt32])]] = [:]
     private(set) var events: [(NodeID, BrokerEvent)] = []
     /// Frames that crossed between nodes, per receiver.
     private(set) var publicationFrames: [NodeID: Int] = [:]
+    /// A node whose messages wait, to arrive in one turn of its loop.
+    private var heldNode: NodeID?
+    private var held: [(from: NodeID, message: PeerMessage)] = []
     /// Links that are cut, by (from, to).
     var cut: Set<[NodeID]> = []
 
@@ -68,6 +72,10 @@ final class MiniCluster {
             let messages = inFlight
             inFlight.removeAll()
             for (from, to, message) in messages {
+                if to == heldNode {
+                    held.append((from, message))
+                    continue
+                }
                 isBusy = true
                 if case .publications = message { publicationFrames[to, default: 0] += 1 }
                 brokers[to]?.onPeerMessage(from: from, message)
@@ -82,7 +90,10 @@ final class MiniCluster {
             inFlight.append((id, to, message))
         }
         for request in box.storage { store(id, broker, request) }
-        edge[id, default: []] += box.edge
+        edge[id, default: []] += box.edge.map { directive in
+            if case .broadcast(let room, _) = directive { return (directive, broker.liveSubscribers(of: room)) }
+            return (directive, [])
+        }
         events += box.events.map { (id, $0) }
         return !box.isEmpty
     }
@@ -115,6 +126,18 @@ final class MiniCluster {
         }
     }
 
+    /// Keeps what is sent to a node.
+    func hold(_ number: Int) { heldNode = NodeID(UInt64(number)) }
+
+    /// Delivers it, all in one turn.
+    func release() {
+        guard let node = heldNode else { return }
+        heldNode = nil
+        for (from, message) in held { brokers[node]?.onPeerMessage(from: from, message) }
+        held.removeAll()
+        settle()
+    }
+
     func kill(_ number: Int) {
         let dead = NodeID(UInt64(number))
         brokers[dead] = nil
@@ -132,7 +155,7 @@ final class MiniCluster {
 
     func heal() { cut.removeAll() }
 
-    func takeEdge(_ number: Int) -> [EdgeDirective] {
+    func takeEdge(_ number: Int) -> [(directive: EdgeDirective, live: [UInt32])] {
         let id = NodeID(UInt64(number))
         defer { edge[id] = [] }
         return edge[id] ?? []
@@ -196,7 +219,7 @@ final class MiniClient {
             guard cluster.brokers[NodeID(UInt64(number))] != nil else { continue }
             let broker = cluster.broker(number)
             let mine = clients.filter { $0.number == number }
-            for directive in cluster.takeEdge(number) {
+            for (directive, live) in cluster.takeEdge(number) {
                 switch directive {
                 case .published(let token, let result):
                     mine.first { $0.session == token.session }?.published[token.command] = result
@@ -207,7 +230,7 @@ final class MiniClient {
                 case .history(let token, _, let result):
                     mine.first { $0.session == token.session }?.histories[token.command] = result
                 case .broadcast(let room, let publication):
-                    for client in mine where broker.liveSubscribers(of: room).contains(client.session.slot) {
+                    for client in mine where live.contains(client.session.slot) {
                         client.take(broker.roomName(of: room).description, [publication])
                     }
                 case .publications(let session, let room, let publications):
