@@ -39,7 +39,7 @@ extension ClientConnection {
 
     private func handle(_ command: ClientCommand) {
         if case .pong = command.method {
-            awaitsPongSince = nil
+            pongDeadline = .distantFuture
             return
         }
         let id = command.id
@@ -115,7 +115,8 @@ extension ClientConnection {
         result.session = shard.makeClientID()[...]
         result.version = Array(configuration.version.utf8)[...]
         result.node = Array(configuration.nodeName.utf8)[...]
-        // Whole seconds on the wire; the client's own deadline is this plus ten.
+        // Whole seconds on the wire; the client's own deadline is this plus ten. Pings may come earlier, for the sake of
+        // a room's namespace, never later.
         result.pingInterval = UInt32(clamping: max(1, (configuration.pingInterval.milliseconds + 999) / 1000))
         for (name, subscription) in state.rooms {
             if let subscription { result.subscriptions.append(.init(channel: name.bytes, result: subscription)) }
@@ -127,8 +128,8 @@ extension ClientConnection {
             if let session { shard.delivery.mark(session.slot) }
             shard.finishInput()
         }
-        nextPing = shard.firstPing()
-        shard.arm(self, at: nextPing)
+        nextPing = shard.firstPing(heartbeat)
+        shard.arm(self, at: min(nextPing, idleDeadline))
     }
 
     /// A room of the connect command is answered.
@@ -164,7 +165,7 @@ extension ClientConnection {
         if request.channel.first == UInt8(ascii: "#"), !request.channel.dropFirst().elementsEqual(user) {
             return .permissionDenied
         }
-        return nil
+        return subscribeRefusal(of: RoomName(request.channel))
     }
 
     private func subscribe(_ id: UInt32, _ request: SubscribeRequest) {
@@ -198,7 +199,8 @@ extension ClientConnection {
                 }
             }
         }
-        var membership = Membership(name: name.compacted(), isServerSide: isServerSide)
+        let namespace = shard.namespaces.row(of: name)
+        var membership = Membership(name: name.compacted(), namespace: namespace, isServerSide: isServerSide)
         if let wanted = request?.acknowledgement {
             let most = shard.configuration.ackWindow
             let window = wanted.window == 0 ? most : min(wanted.window, most)
@@ -267,6 +269,7 @@ extension ClientConnection {
         }
         if let row = memberships.firstIndex(where: { $0.name == name }) {
             memberships[row].room = success.room
+            joinedNamespace(memberships[row].namespace)
             if let window = memberships[row].ackWindow {
                 result.acknowledgement = AcknowledgementGrant(
                     cursor: memberships[row].cursor,
@@ -286,9 +289,9 @@ extension ClientConnection {
     func leave(_ name: RoomName) {
         guard let session else { return }
         if let row = memberships.firstIndex(where: { $0.name == name }) {
-            let room = memberships[row].room
-            memberships.remove(at: row)
-            if room >= 0 { forget(room) }
+            let left = memberships.remove(at: row)
+            if left.room >= 0 { forget(left.room) }
+            leftNamespace(left.namespace)
         }
         _ = shard.broker.unsubscribe(session, room: name)
         shard.calledBroker()
@@ -323,11 +326,13 @@ extension ClientConnection {
         guard request.unsupported.isEmpty else {
             return reply(id, PublishRequest.refusal(of: request.unsupported.map(\.description)))
         }
+        let room = RoomName(request.channel)
+        if let refusal = publishRefusal(of: room, bytes: request.data.count) { return reply(id, refusal.error) }
         outstanding += 1
         shard.metrics.publishes += 1
         shard.broker.publish(
             RequestToken(session: session, command: Request.command(id).token),
-            room: RoomName(request.channel),
+            room: room,
             body: request.encodedBody,
             producer: request.producerStamp,
             idempotencyKey: request.idempotencyKey
@@ -354,6 +359,7 @@ extension ClientConnection {
 
     private func history(_ id: UInt32, _ request: HistoryRequest) {
         guard let session else { return }
+        if let refusal = subscribeRefusal(of: RoomName(request.channel)) { return reply(id, refusal) }
         var since: Position?
         if let wanted = request.since {
             switch wanted.epoch {

@@ -17,6 +17,11 @@ extension ClientConnection {
     /// Takes a request head from the front of `raw`; nil when it is not complete.
     func consumeHead(_ raw: UnsafeRawBufferPointer) -> Int? {
         guard !raw.isEmpty else { return nil }
+        if isResting {
+            isResting = false
+            deadline = shard.now + shard.configuration.handshakeTimeout
+            shard.arm(self, at: deadline)
+        }
         do throws(HTTPError) {
             guard let head = try requestParser.parse(raw) else { return nil }
             route(head)
@@ -48,9 +53,11 @@ extension ClientConnection {
 
     private func isAuthorized(_ head: HTTPRequestHead) -> Bool {
         let key = shard.configuration.apiKey
+        isTrusted = false
         if key.isEmpty { return stream.remoteAddress.map(ClientConnection.isLoopback) ?? false }
         guard let given = head.fields.first("x-api-key") else { return false }
-        return Digest.constantTimeEqual(Array(given), key)
+        isTrusted = Digest.constantTimeEqual(Array(given), key)
+        return isTrusted
     }
 
     private static func isLoopback(_ address: SocketAddress) -> Bool {
@@ -78,6 +85,10 @@ extension ClientConnection {
             let names = request.unsupported.map(\.description)
             return answer(.badRequest, PublishRequest.refusal(of: names), keepAlive: keepAlive)
         }
+        let room = RoomName(request.channel)
+        if let refusal = publishRefusal(of: room, bytes: request.data.count, isTrusted: isTrusted) {
+            return answer(refusal.status, refusal.error, keepAlive: keepAlive)
+        }
         if session == nil, let opened = shard.broker.openSession() {
             session = opened
             shard.begin(self, opened, isPlain: nil)
@@ -90,7 +101,7 @@ extension ClientConnection {
         shard.metrics.publishes += 1
         shard.broker.publish(
             RequestToken(session: session, command: Request.http(nextRequest).token),
-            room: RoomName(request.channel),
+            room: room,
             body: request.encodedBody,
             producer: request.producerStamp,
             idempotencyKey: request.idempotencyKey
@@ -170,15 +181,17 @@ extension ClientConnection {
         if keepAlive {
             phase = .head
             requestParser = HTTPRequestParser(byteLimit: shard.configuration.httpHead)
-            // Between requests a connection may rest longer than a first request may take.
-            deadline = shard.now + max(shard.configuration.handshakeTimeout, .seconds(30))
+            // Between requests a connection may rest longer than a request may take.
+            isResting = true
+            lastHeard = shard.now
+            deadline = idleDeadline
             shard.arm(self, at: deadline)
             updateReading()
         } else {
             phase = .closing
             leaveShard()
             // Not a plain close: the response must reach a client that is still sending.
-            stream.finish()
+            stream.finish(linger: shard.closeLinger)
         }
     }
 
@@ -248,8 +261,8 @@ extension ClientConnection {
         frameParser = FrameParser(role: .server, maxMessageSize: configuration.maxSize)
         shard.begin(self, opened, isPlain: isPlain)
         deadline = shard.now + configuration.handshakeTimeout
-        nextPing = isPlain ? shard.firstPing() : .distantFuture
-        shard.arm(self, at: min(deadline, nextPing))
+        nextPing = isPlain ? shard.firstPing(heartbeat) : .distantFuture
+        shard.arm(self, at: min(deadline, nextPing, idleDeadline))
         if isPlain { beginPlain(room: room) }
     }
 

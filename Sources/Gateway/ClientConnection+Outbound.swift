@@ -225,6 +225,12 @@ extension ClientConnection {
 
     // MARK: Time
 
+    /// When the client has been silent for too long.
+    var idleDeadline: Instant {
+        let limit = shard.configuration.idleTimeout
+        return limit > .zero ? lastHeard + limit : .distantFuture
+    }
+
     /// Does what is due; returns when to look again.
     func onTimer() -> Instant {
         let now = shard.now
@@ -233,7 +239,7 @@ extension ClientConnection {
         case .closed: return .distantFuture
         case .head, .body:
             if deadline > now { return deadline }
-            timeOutRequest()
+            if isResting { closeSocket() } else { timeOutRequest() }
             return .distantFuture
         case .answering, .closing: return .distantFuture
         case .webSocket: break
@@ -246,24 +252,22 @@ extension ClientConnection {
             close(.slow, waitsForPeer: false)
             return .distantFuture
         }
-        if let asked = awaitsPongSince, asked + configuration.pingTimeout <= now {
+        if pongDeadline <= now {
             close(.noPong, waitsForPeer: false)
             return .distantFuture
         }
-        if configuration.idleTimeout > .zero, lastHeard + configuration.idleTimeout <= now {
+        if idleDeadline <= now {
             close(Disconnect(code: dialect == .centrifugo ? 3000 : 1001, reason: "idle"), waitsForPeer: false)
             return .distantFuture
         }
         if nextPing <= now {
-            nextPing = now + configuration.pingInterval
-            if awaitsPongSince == nil { awaitsPongSince = now }
+            nextPing = now + heartbeat.pingInterval
+            pongDeadline = min(pongDeadline, now + heartbeat.pingTimeout)
             enqueue(OutboundFrame(reply: dialect == .centrifugo ? shard.pingFrame : shard.webSocketPingFrame))
         }
-        var next = nextPing
+        var next = min(nextPing, pongDeadline, idleDeadline)
         if dialect == .centrifugo, !isConnected { next = min(next, deadline) }
         if let stalledSince { next = min(next, stalledSince + configuration.slowTimeout) }
-        if let awaitsPongSince { next = min(next, awaitsPongSince + configuration.pingTimeout) }
-        if configuration.idleTimeout > .zero { next = min(next, lastHeard + configuration.idleTimeout) }
         return next
     }
 }

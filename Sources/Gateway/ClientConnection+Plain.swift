@@ -9,7 +9,9 @@ extension ClientConnection {
     func beginPlain(room: [UInt8]) {
         isConnected = true
         for name in shard.serverRooms(user: user) { joinPlain(name, .plainRoom, isServerSide: true) }
-        if !room.isEmpty { joinPlain(RoomName(room), .plain(0), isServerSide: false) }
+        guard !room.isEmpty else { return }
+        if let refusal = subscribeRefusal(of: RoomName(room)) { return refusePlain(refusal, []) }
+        joinPlain(RoomName(room), .plain(0), isServerSide: false)
     }
 
     func handlePlain(_ payload: [UInt8]) {
@@ -26,13 +28,14 @@ extension ClientConnection {
             if room.first == UInt8(ascii: "#"), !room.dropFirst().elementsEqual(user) {
                 return refusePlain(.permissionDenied, id)
             }
+            if let refusal = subscribeRefusal(of: RoomName(room)) { return refusePlain(refusal, id) }
             joinPlain(RoomName(room), request(for: id), isServerSide: false)
         case .leave(let room):
             leave(RoomName(room))
             send { PlainEncoder.appendLeft(room: room, to: &$0) }
             if !id.isEmpty { send { PlainEncoder.appendAcknowledge(id: id, to: &$0) } }
         case .ping: send { PlainEncoder.appendPong(to: &$0) }
-        case .pong: awaitsPongSince = nil
+        case .pong: pongDeadline = .distantFuture
         case .invalid(let error): refusePlain(error, id)
         }
     }
@@ -62,6 +65,7 @@ extension ClientConnection {
         guard target.count > 0 else { return refusePlain(.notAvailable, id) }
         var payload: [UInt8] = []
         PlainEncoder.appendMessage(content: content, user: user, room: room, to: &payload)
+        if let refusal = publishRefusal(of: target, bytes: payload.count) { return refusePlain(refusal.error, id) }
         outstanding += 1
         shard.metrics.publishes += 1
         shard.broker.publish(
@@ -109,7 +113,8 @@ extension ClientConnection {
             if case .plain(let number) = request { refusePlain(failure.clientError, takeID(number)) }
             return
         }
-        memberships.append(Membership(name: name.compacted(), isServerSide: isServerSide))
+        let namespace = shard.namespaces.row(of: name)
+        memberships.append(Membership(name: name.compacted(), namespace: namespace, isServerSide: isServerSide))
         outstanding += 1
         shard.broker.subscribe(
             RequestToken(session: session, command: request.token),
@@ -129,6 +134,7 @@ extension ClientConnection {
                 return
             }
             memberships[row].room = success.room
+            joinedNamespace(memberships[row].namespace)
             shard.note(success.room, name, epoch: success.epoch, isStored: success.isStored)
             if number != nil { send { PlainEncoder.appendJoined(room: name.bytes, to: &$0) } }
             if !id.isEmpty { send { PlainEncoder.appendAcknowledge(id: id, to: &$0) } }
@@ -143,7 +149,6 @@ extension ClientConnection {
 
     /// The room's history began anew: `/ws` has no positions, so the server joins again by itself.
     func rejoinPlain(_ name: RoomName, isServerSide: Bool) {
-        memberships.removeAll { $0.name == name }
         joinPlain(name, .plainRoom, isServerSide: isServerSide)
     }
 }

@@ -32,6 +32,8 @@ final class ClientConnection: ByteStreamHandler {
         var name: RoomName
         /// -1 until the broker has answered.
         var room: HubRoomID = -1
+        /// The row of the room's namespace.
+        var namespace: Int32
         /// The server made it: listed in the connect reply, or one of the rooms that `/ws` is in from the start.
         var isServerSide: Bool
         var ackWindow: UInt32?
@@ -50,6 +52,12 @@ final class ClientConnection: ByteStreamHandler {
     var session: SessionID?
     /// Who the client says that it is; empty = nobody.
     var user: [UInt8] = []
+    /// What is left of the namespaces' publish rates.
+    var allowance = PublishAllowance()
+    /// The HTTP request in hand came with the API key.
+    var isTrusted = false
+    /// An HTTP connection between two requests.
+    var isResting = false
 
     // Inbound.
     var requestParser: HTTPRequestParser
@@ -87,8 +95,11 @@ final class ClientConnection: ByteStreamHandler {
     // Time.
     let acceptedAt: Instant
     var lastHeard: Instant
+    /// The tightest of the rooms' and the node's own.
+    var heartbeat: Heartbeat
     var nextPing = Instant.distantFuture
-    var awaitsPongSince: Instant?
+    /// Of the ping that is not answered.
+    var pongDeadline = Instant.distantFuture
     /// Handshake, connect, request or close must be done by then.
     var deadline: Instant
     /// When the wheel looks at this connection next.
@@ -103,6 +114,7 @@ final class ClientConnection: ByteStreamHandler {
         self.isRefused = isRefused
         acceptedAt = shard.now
         lastHeard = shard.now
+        heartbeat = shard.heartbeat
         deadline = shard.now + shard.configuration.handshakeTimeout
         requestParser = HTTPRequestParser(byteLimit: shard.configuration.httpHead)
     }
@@ -180,13 +192,13 @@ final class ClientConnection: ByteStreamHandler {
                 FrameWriter.append(.pong, payload, to: &frame)
                 send(reply: frame)
             }
-        case .pong: awaitsPongSince = nil
+        case .pong: pongDeadline = .distantFuture
         case .close:
             closeCode = event.closeCode?.rawValue ?? CloseCode.noStatus.rawValue
             var frame: [UInt8] = []
             FrameWriter.appendClose(event.closeCode, to: &frame)
             finish(with: frame)
-            stream.finish()
+            stream.finish(linger: shard.closeLinger)
         }
     }
 
@@ -236,7 +248,7 @@ final class ClientConnection: ByteStreamHandler {
         var frame: [UInt8] = []
         FrameWriter.appendClose(CloseCode(disconnect.code), reason: disconnect.reason, to: &frame)
         finish(with: frame)
-        if waitsForPeer { stream.finish() } else { stream.close() }
+        if waitsForPeer { stream.finish(linger: shard.closeLinger) } else { stream.close() }
     }
 
     /// Writes what waits if the socket takes it, then a last frame; the session is gone after this.
@@ -272,7 +284,7 @@ final class ClientConnection: ByteStreamHandler {
         plainIDs = [:]
         stalledSince = nil
         nextPing = .distantFuture
-        awaitsPongSince = nil
+        pongDeadline = .distantFuture
         if let session {
             self.session = nil
             shard.end(session)

@@ -41,18 +41,23 @@ package struct GatewayConfiguration: Sendable {
     package var socketReceiveBuffer = 0
     /// A connection whose outbound queue did not drain for so long is closed with 3008 (BP-12).
     package var slowTimeout = Interval.seconds(60)
+    /// For the client's half of a close; then the socket is cut off.
+    package var closeTimeout = Interval.seconds(1)
 
     // Time.
     /// From accept to the end of the HTTP head, and from the upgrade to the connect command.
-    package var handshakeTimeout = Interval.seconds(5)
-    package var pingInterval = Interval.seconds(20)
+    package var handshakeTimeout = Interval.seconds(10)
+    /// The heartbeat of a connection none of whose rooms wants a tighter one.
+    package var pingInterval = Interval.seconds(15)
     /// From a ping to the pong; together with the interval at most 30 s.
     package var pingTimeout = Interval.seconds(10)
-    /// Without any byte from the client; zero = never.
+    /// Without any byte from the client, pongs included; zero = never. For an HTTP connection: between two requests.
     package var idleTimeout = Interval.seconds(300)
 
     // Rooms and access.
-    /// The room of everyone; empty = none.
+    /// What the rooms' namespaces allow; rooms that none of them governs allow everything.
+    package var namespaces: [GatewayNamespace] = []
+    /// The room of everyone whom its namespace lets in; empty = none.
     package var broadcastRoom = "ws_broadcast"
     /// Whether clients without a token may connect.
     package var allowsAnonymous = true

@@ -42,6 +42,7 @@ package struct GatewayMetrics: Sendable {
     package var cleanups: UInt64 = 0
     package var cleanupNanoseconds: UInt64 = 0
     private var drops = [UInt64](repeating: 0, count: 3 * DropReason.allCases.count)
+    private var policyRefusals = [UInt64](repeating: 0, count: PolicyRefusal.allCases.count)
 
     package init() {}
 
@@ -52,6 +53,11 @@ package struct GatewayMetrics: Sendable {
     mutating func drop(_ deliveryClass: DeliveryClass, _ reason: DropReason, _ count: UInt64 = 1) {
         drops[Int(deliveryClass.rawValue) * DropReason.allCases.count + reason.rawValue] += count
     }
+
+    /// Requests that a namespace's policy refused.
+    package func refused(_ reason: PolicyRefusal) -> UInt64 { policyRefusals[reason.rawValue] }
+
+    mutating func refuse(_ reason: PolicyRefusal) { policyRefusals[reason.rawValue] += 1 }
 
     mutating func latency(milliseconds: UInt64, count: Int) {
         guard count > 0 else { return }
@@ -90,6 +96,7 @@ package struct GatewayMetrics: Sendable {
         sum.cleanups += b.cleanups
         sum.cleanupNanoseconds += b.cleanupNanoseconds
         for index in sum.drops.indices { sum.drops[index] += b.drops[index] }
+        for index in sum.policyRefusals.indices { sum.policyRefusals[index] += b.policyRefusals[index] }
         return sum
     }
 }

@@ -18,6 +18,10 @@ package final class GatewayShard: @unchecked Sendable {
     let loop: Shard
     let broker: any EdgeBroker
     let protocolLimits: ClientProtocolLimits
+    let namespaces: NamespaceIndex
+    /// Of connections none of whose rooms wants a tighter one.
+    let heartbeat: Heartbeat
+    var closeLinger: TimeAmount { .nanoseconds(Int64(clamping: configuration.closeTimeout.nanoseconds)) }
     let allocator = ByteBufferAllocator()
 
     package internal(set) var metrics = GatewayMetrics()
@@ -58,6 +62,8 @@ package final class GatewayShard: @unchecked Sendable {
         var limits = ClientProtocolLimits()
         limits.channel = configuration.roomNameBytes
         protocolLimits = limits
+        namespaces = NamespaceIndex(configuration.namespaces)
+        heartbeat = Heartbeat(pingInterval: configuration.pingInterval, pingTimeout: configuration.pingTimeout)
         now = MonotonicClock.now()
         wall = WallClock.now()
         wheel = TimerWheel(now: now)
@@ -185,8 +191,8 @@ package final class GatewayShard: @unchecked Sendable {
     }
 
     /// A moment within the second half of the first interval, so that clients that came together are not asked together.
-    func firstPing() -> Instant {
-        let half = configuration.pingInterval.nanoseconds / 2
+    func firstPing(_ heartbeat: Heartbeat) -> Instant {
+        let half = heartbeat.pingInterval.nanoseconds / 2
         return now + Interval(nanoseconds: half + chance.below(max(1, half)))
     }
 
@@ -295,10 +301,11 @@ package final class GatewayShard: @unchecked Sendable {
         guard let row = connection.memberships.firstIndex(where: { $0.name == name }) else { return }
         let membership = connection.memberships[row]
         if membership.room >= 0 { connection.forget(membership.room) }
+        connection.memberships.remove(at: row)
+        connection.leftNamespace(membership.namespace)
         switch connection.dialect {
         case .plain: connection.rejoinPlain(name, isServerSide: membership.isServerSide)
         case .centrifugo:
-            connection.memberships.remove(at: row)
             // A client does not renew what the server gave it: it connects again with its positions.
             if membership.isServerSide { return connection.close(.insufficientState) }
             connection.send { PushEncoder.appendUnsubscribe(channel: name.bytes, .insufficientState, to: &$0) }
@@ -425,11 +432,12 @@ package final class GatewayShard: @unchecked Sendable {
         return EncodedPublication.outgoing(publication, isStored: true, id: id)
     }
 
-    /// The rooms that every connection of this user is in.
+    /// The rooms that every connection of this user is in, as far as their namespaces let it.
     func serverRooms(user: [UInt8]) -> [RoomName] {
         var names: [RoomName] = []
         if !configuration.broadcastRoom.isEmpty { names.append(RoomName(configuration.broadcastRoom)) }
         if !user.isEmpty { names.append(RoomName([UInt8(ascii: "#")] + user)) }
+        names.removeAll { namespaces[namespaces.row(of: $0)].subscribeRefusal != nil }
         return names
     }
 

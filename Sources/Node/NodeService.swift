@@ -249,6 +249,7 @@ package enum NodeService {
         var settings = LogSettings()
         settings.walFileSize = configuration.log.walFileSize
         settings.mergeLimit = configuration.log.segmentSize
+        settings.commitDelay = configuration.log.commitDelay
         return settings
     }
 
@@ -348,14 +349,36 @@ package enum NodeService {
         settings.socketReceiveBuffer = limits.socketReceiveBuffer
         settings.handshakeTimeout = limits.handshakeTimeout
         settings.idleTimeout = limits.idleTimeout
+        settings.slowTimeout = limits.slowTimeout
+        settings.closeTimeout = limits.closeTimeout
         if let profile = configuration.heartbeats.first(where: { $0.name == "standard" }) {
             settings.pingInterval = profile.pingInterval
             settings.pingTimeout = profile.pingTimeout
         }
+        settings.broadcastRoom = configuration.gateway.broadcastRoom
+        settings.namespaces = configuration.namespaces.map { gatewayNamespace($0, of: configuration) }
         settings.allowsAnonymous = configuration.namespaces.contains { $0.anonymousSubscribe || $0.anonymousPublish }
         settings.apiKey = Array(configuration.auth.apiKey.text.utf8)
         settings.origins = configuration.auth.origins
         return settings
+    }
+
+    /// What the client edge carries out of a namespace.
+    private static func gatewayNamespace(
+        _ namespace: ClusterConfiguration.Namespace,
+        of configuration: ClusterConfiguration
+    ) -> GatewayNamespace {
+        let profile = configuration.heartbeat(of: namespace)
+        var policy = GatewayNamespace(prefix: namespace.prefixBytes)
+        policy.anonymousSubscribe = namespace.anonymousSubscribe
+        policy.anonymousPublish = namespace.anonymousPublish
+        policy.subscribeRoles = namespace.subscribeRoles
+        policy.publishRoles = namespace.publishRoles
+        policy.publishRate = namespace.publishRate
+        policy.publishBurst = namespace.publishBurst
+        policy.maxMessageSize = namespace.maxPublicationBytes(limits: configuration.limits)
+        policy.heartbeat = Heartbeat(pingInterval: profile.pingInterval, pingTimeout: profile.pingTimeout)
+        return policy
     }
 }
 

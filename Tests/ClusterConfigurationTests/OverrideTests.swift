@@ -21,6 +21,11 @@ import Testing
             "VENCEJO_AUTH_ORIGINS": "https://a.example,https://b.example",
             "VENCEJO_AUTH_ALLOW_ANONYMOUS_ON_PUBLIC": "true",
             "VENCEJO_LOG_RETENTION_COUNT": "7",
+            "VENCEJO_LOG_COMMIT_DELAY": "0s",
+            "VENCEJO_LOG_SYNC": "everysec",
+            "VENCEJO_LIMITS_SLOW_TIMEOUT": "7s",
+            "VENCEJO_LIMITS_CLOSE_TIMEOUT": "300ms",
+            "VENCEJO_GATEWAY_BROADCAST_ROOM": "",
             "VENCEJO_SLO_ERROR_RATIO": "0.5",
         ])
         #expect(configuration.cluster.mode == .standalone)
@@ -34,6 +39,12 @@ import Testing
         #expect(configuration.auth.origins == ["https://a.example", "https://b.example"])
         #expect(configuration.auth.allowAnonymousOnPublic)
         #expect(configuration.slo.errorRatio == 0.5)
+        #expect(configuration.log.commitDelay == .zero)
+        #expect(configuration.log.sync == .everysec)
+        #expect(configuration.warnings.contains { $0.hasPrefix("log.sync = \"everysec\": ") })
+        #expect(configuration.limits.slowTimeout == .seconds(7))
+        #expect(configuration.limits.closeTimeout == .milliseconds(300))
+        #expect(configuration.gateway.broadcastRoom.isEmpty)
         let inherited = configuration.namespace(for: Array("other".utf8))
         #expect(inherited.retention.count == 7, "a namespace inherits the overridden default")
         #expect(configuration.namespace(for: Array("ops:system:health".utf8)).retention.count == 1_000_000)
@@ -105,7 +116,6 @@ import Testing
                 priority = 'high'
                 retention = { time = '2h', count = 3, bytes = '4KiB' }
                 message_ttl = '5s'
-                history = 6
                 heartbeat = 'fast'
                 publish_rate = 7
                 publish_burst = 8
@@ -128,7 +138,6 @@ import Testing
         #expect(namespace.retention.count == 3)
         #expect(namespace.retention.bytes == 4096)
         #expect(namespace.messageTTL == .seconds(5))
-        #expect(namespace.history == 6)
         #expect(configuration.heartbeat(of: namespace).detection == .milliseconds(300))
         #expect(namespace.publishRate == 7)
         #expect(namespace.publishBurst == 8)

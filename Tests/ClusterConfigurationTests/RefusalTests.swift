@@ -58,6 +58,16 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
                 "namespace[prefix \"citizen:notifications\"].retention: best_effort publications are not stored"
             ),
             ("# compression = false", "compression = true", "compression = true: not built in this version"),
+            ("token_secret = \"\"", "token_secret = \"quetzal\"", "auth.token_secret: tokens are not verified by this"),
+            ("sync = \"always\"", "sync = \"often\"", "log.sync = \"often\": must be one of \"always\", \"everysec\""),
+            ("sync = \"always\"", "sync_guaranteed = \"always\"", "log.sync_guaranteed = \"always\": unknown key"),
+            ("# compression = false", "history = 3", ".history = 3: unknown key"),
+            ("ack_window = 256", "ack_timeout = \"30s\"", "limits.ack_timeout = \"30s\": unknown key"),
+            (
+                "broadcast_room = \"ws_broadcast\"", "accept_rate = 1",
+                "gateway.accept_rate = 1: unknown key; [gateway] has listen_backlog, broadcast_room"
+            ),
+            ("room_name_bytes = 255", "room_name_bytes = 8", "gateway.broadcast_room = \"ws_broadcast\": must be at most"),
             (
                 "# max_message_size = 0", "max_message_size = \"65KiB\"",
                 "max_message_size = \"65KiB\": must be at most lim"
@@ -187,6 +197,14 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
         var dumped = ""
         dump(configuration, to: &dumped)
         #expect(!dumped.contains("quetzal"))
+    }
+
+    @Test("P-11 a role that nobody can have is warned of: this version verifies no tokens")
+    func unknownRoles() throws {
+        let meant = try SampleFile.load(replacing: "# subscribe_roles = []", with: "subscribe_roles = [\"operator\"]")
+        #expect(meant.warnings.contains { $0.hasPrefix("namespace[prefix \"\"].subscribe_roles: ") })
+        let open = try SampleFile.load(replacing: "# publish_roles = []", with: "publish_roles = [\"anonymous\"]")
+        #expect(!open.warnings.contains { $0.contains("_roles") })
     }
 
     @Test("anonymous clients are refused beyond loopback unless the file says that it is meant")

@@ -54,12 +54,19 @@ enum SampleFile {
         #expect(policy("gov:alerts:critical").retention.time == .seconds(7 * 86400))
         #expect(policy("gov:alerts:critical").retention.count == 100_000)
         #expect(configuration.heartbeat(of: policy("gov:alerts:critical")).pingInterval == .seconds(5))
+        #expect(
+            configuration.heartbeat(of: policy("gov:alerts:critical")).detection
+                < configuration.heartbeat(of: policy("other")).detection
+        )
         #expect(policy("citizen:notifications:42").deliveryClass == .bestEffort)
+        #expect(policy("citizen:notifications:42").priority == .low)
         #expect(policy("citizen:notifications").messageTTL == .seconds(60))
         #expect(policy("ops:system:health").deliveryClass == .retained)
         #expect(policy("ops:system:health").retention.bytes == 1 << 30)
         #expect(policy("anything else").prefix.isEmpty)
         #expect(policy("anything else").deliveryClass == .guaranteed)
+        #expect(policy("anything else").publishRate == 0, "a load test over one connection meets no rate")
+        #expect(configuration.namespaces.allSatisfy { $0.anonymousSubscribe && $0.anonymousPublish })
     }
 
     @Test("X-28 the names of the four Redis schemes have a namespace each")

@@ -1,5 +1,4 @@
 import EventLoops
-import Synchronization
 import Testing
 
 /// A record whose parts belong together: a torn read shows.
@@ -21,13 +20,13 @@ private struct VersionedRecord: Sendable {
         let record = Published(VersionedRecord(version: 0))
         let torn = SharedCounter()
         let backwards = SharedCounter()
-        let isDone = Atomic<Bool>(false)
+        let done = SharedCounter()
         await withTaskGroup(of: UInt64.self) { group in
             for _ in 0..<3 {
                 group.addTask {
                     var last: UInt64 = 0
                     var reads: UInt64 = 0
-                    while !isDone.load(ordering: .acquiring) || reads < 1000 {
+                    while done.value == 0 || reads < 1000 {
                         let seen = record.load()
                         if !seen.isWhole { torn.increment() }
                         if seen.version < last { backwards.increment() }
@@ -43,7 +42,7 @@ private struct VersionedRecord: Sendable {
                     record.store(VersionedRecord(version: UInt64(version)))
                     if version % 64 == 0 { await Task.yield() }
                 }
-                isDone.store(true, ordering: .releasing)
+                done.increment()
                 return 20_000
             }
             for await reads in group { #expect(reads >= 1000) }

@@ -14,7 +14,7 @@ struct ProtocolTests {
         #expect(reply.hasPrefix(#"{"id":1,"connect":{"client":""#))
         #expect(reply.contains(##""#ann":{"recoverable":true"##))
         #expect(reply.contains(#""ws_broadcast":{"recoverable":true"#))
-        #expect(reply.contains(#""ping":20,"pong":true"#))
+        #expect(reply.contains(#""ping":15,"pong":true"#))
         await node.stop()
     }
 

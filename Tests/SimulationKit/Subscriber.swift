@@ -23,6 +23,8 @@ final class Subscriber: Client {
     /// The last offset that it has; nil before its first subscription.
     private(set) var last: UInt64?
     private var acknowledged: UInt64 = 0
+    /// What a consumer was handed so far, by offset.
+    private var handed: [UInt64: UInt64] = [:]
     private var lastNode: Int?
     private var asked: (invoked: Instant, isRecovering: Bool) = (.zero, false)
     /// The queue of the connection is full: nothing is taken until it is writable again.
@@ -202,8 +204,19 @@ final class Subscriber: Client {
             if before == nil { record(cursorRecord(.acknowledge, answer, offset: start, returned: .distantFuture, .info)) }
             record(cursorRecord(.cursor, answer, offset: start, returned: simulation.now, .ok))
         }
+        if let before, answer.offset > before, answer.gap == nil { passAgain(before + 1, answer.offset) }
         set(answer.offset, answer.epoch)
         acknowledged = answer.offset
+    }
+
+    /// An acknowledgement of an earlier session was stored only after this one had been set back: the cursor may pass what
+    /// this consumer was handed before, and only that.
+    private func passAgain(_ from: UInt64, _ to: UInt64) {
+        for offset in from...to {
+            guard let message = handed[offset] else { return }
+            recordReceive(offset, message)
+        }
+        last = to
     }
 
     private func cursorRecord(
@@ -285,6 +298,12 @@ final class Subscriber: Client {
     private func take(_ publication: Publication) {
         let message = messageNumber(publication.body)
         if !isStored { simulation.sometimes.note(.bestEffortDelivered) }
+        recordReceive(publication.offset, message)
+        if isStored { last = publication.offset }
+        if isConsumer { handed[publication.offset] = message }
+    }
+
+    private func recordReceive(_ offset: UInt64, _ message: UInt64) {
         record(
             HistoryRecord(
                 invoked: simulation.now,
@@ -295,9 +314,8 @@ final class Subscriber: Client {
                 room: roomNumber,
                 epoch: isStored ? epochNumber(epoch) : 0,
                 message: message,
-                offset: publication.offset
+                offset: offset
             )
         )
-        if isStored { last = publication.offset }
     }
 }
