@@ -165,11 +165,15 @@ let package = Package(
         tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),
         tests("LogStorageTests", ["LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
         tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Primitives"]),
-        tests("MeshTests", ["Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore, nioPosix, logging]),
+        tests(
+            "MeshTests",
+            ["Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore, nioPosix, logging]
+        ),
         tests(
             "GatewayTests",
             [
-                "Gateway", "VencejoClient", "Broker", "Rooms", "ClientProtocol", "WebSocket", "EventLoops", "Primitives",
+                "Gateway", "VencejoClient", "Broker", "Rooms", "ClientProtocol", "WebSocket", "EventLoops",
+                "Primitives",
                 nioCore, nioPosix,
             ]
         ),
@@ -186,7 +190,8 @@ let package = Package(
         tests(
             "ClusterTests",
             [
-                "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin", "Primitives", "vencejo",
+                "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin", "Primitives",
+                "vencejo",
                 nioCore, nioPosix,
             ],
             resources: [.copy("Clients")]

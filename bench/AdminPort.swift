@@ -12,8 +12,8 @@ enum AdminPort {
         return owner(of: room, status: answer.body, nodes: nodes, partitions: partitions)
     }
 
-    /// Takes any document with `partitions: [{id, owner}]` (or `leader`) where the owner is a node's name, or an identity
-    /// that `nodes: [{id, name}]` translates.
+    /// Takes any document with `partitions: [{id, owner}]` (or `leader`) where the owner is a node's name, or an
+    /// identity that `nodes: [{id, name}]` translates.
     static func owner(of room: String, status: Data, nodes: [String], partitions: Int) -> Int? {
         guard let root = try? JSONSerialization.jsonObject(with: status) as? [String: Any],
             let list = root["partitions"] as? [[String: Any]]

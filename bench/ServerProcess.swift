@@ -128,11 +128,13 @@ func findExecutable(_ name: String) -> String? {
 /// The running children, in a table that a signal handler may read.
 enum ChildProcesses {
     private static let capacity = 64
+    // Safe: one thread adds and removes; the signal handler only reads whole words.
     nonisolated(unsafe) private static let table: UnsafeMutablePointer<pid_t> = {
         let table = UnsafeMutablePointer<pid_t>.allocate(capacity: capacity)
         table.initialize(repeating: 0, count: capacity)
         return table
     }()
+    // Safe: touched by the main thread only.
     nonisolated(unsafe) private static var isInstalled = false
 
     static func add(_ pid: pid_t) {

@@ -95,7 +95,8 @@ extension Broker {
 
     func receivePublish(_ stream: PublishStream, from node: NodeID) {
         guard let replica = replica(GroupID(partition: stream.partition)), replica.isServing else {
-            let hint = owners.indices.contains(Int(stream.partition.rawValue))
+            let hint =
+                owners.indices.contains(Int(stream.partition.rawValue))
                 ? owners[Int(stream.partition.rawValue)]?.node : nil
             send(
                 .publishRefused(

@@ -300,8 +300,8 @@ extension Broker {
         }
     }
 
-    /// Part of the log is damaged on disk. Another replica leads from now on and replaces this one whole. Where a majority
-    /// needs this replica that would only take the partition away, so there it goes on with what it can read.
+    /// Part of the log is damaged on disk. Another replica leads from now on and replaces this one whole. Where a
+    /// majority needs this replica that would only take the partition away, so there it goes on with what it can read.
     private func becameUnreadable(_ replica: Replica) {
         guard !replica.isFaulty, replica.raft.membership.voters.count > 2 else { return }
         replica.isFaulty = true

@@ -3,8 +3,8 @@ import Primitives
 import Raft
 import Rooms
 
-/// Snapshot transfer: the state machine's bytes and the retained log travel in chunks, one in flight, from the leader to
-/// a follower that is behind the retained log or whose disk is damaged. The follower's replica is replaced whole.
+/// Snapshot transfer: the state machine's bytes and the retained log travel in chunks, one in flight, from the leader
+/// to a follower that is behind the retained log or whose disk is damaged. The follower's replica is replaced whole.
 extension Broker {
     func beginTransfer(_ replica: Replica, to node: NodeID) {
         guard replica.transfers[node] == nil else { return }
@@ -37,8 +37,8 @@ extension Broker {
         sendChunk(replica, to: node, offset: 0)
     }
 
-    /// A damaged replica asks to be replaced. What it acknowledged it will lose, so from here on none of that counts, and
-    /// the snapshot must reach up to everything that was committed while it still did.
+    /// A damaged replica asks to be replaced. What it acknowledged it will lose, so from here on none of that counts,
+    /// and the snapshot must reach up to everything that was committed while it still did.
     func receiveSnapshotRequest(_ group: GroupID, from node: NodeID) {
         guard let replica = replica(group), replica.raft.role == .leader else { return }
         if replica.transfers[node] == nil { replica.raft.onPeerDamaged(node) }
@@ -177,8 +177,8 @@ extension Broker {
         }
     }
 
-    /// Replaces the replica on disk once no append of the old log is under way; until it is done the group's messages are
-    /// left aside, so that no entry of the old life lands in the new one.
+    /// Replaces the replica on disk once no append of the old log is under way; until it is done the group's messages
+    /// are left aside, so that no entry of the old life lands in the new one.
     func installWhenQuiet(_ replica: Replica) {
         guard let incoming = replica.incoming, incoming.isComplete, !incoming.isInstalling,
             replica.pendingAppends == 0
@@ -218,7 +218,11 @@ extension Broker {
         replica.installed = incoming.state
         if replica.isFaulty {
             rebuild(replica, incoming, starts)
-        } else if !replica.raft.restoreSnapshot(incoming.descriptor, firstRetained: incoming.firstEntry, termStarts: starts) {
+        } else if !replica.raft.restoreSnapshot(
+            incoming.descriptor,
+            firstRetained: incoming.firstEntry,
+            termStarts: starts
+        ) {
             replica.installed = nil
         }
         send(.snapshotProgress(group, index: index, received: .max), to: incoming.from)

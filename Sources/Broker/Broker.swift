@@ -366,8 +366,8 @@ package final class Broker {
 
     // MARK: Settle
 
-    /// Does everything that the inputs since the last call made possible, and fills the outbox, which the caller empties
-    /// before it calls again.
+    /// Does everything that the inputs since the last call made possible, and fills the outbox, which the caller
+    /// empties before it calls again.
     package func settle() {
         guard !isSettling else { return }
         isSettling = true

@@ -282,7 +282,7 @@ extension Broker {
     }
 
     /// The room's live position is known: decides where the subscription starts.
-    private func begin(_ token: RequestToken, _ room: HubRoomID, _ options: SubscribeOptions) {
+    func begin(_ token: RequestToken, _ room: HubRoomID, _ options: SubscribeOptions) {
         guard hub.isOpen(token.session), let row = hub.row(token.session.slot, room) else { return }
         let slot = token.session.slot
         let state = hub.rooms[Int(room)]
@@ -327,7 +327,7 @@ extension Broker {
         start(token, room, options, cursor: nil)
     }
 
-    private func start(_ token: RequestToken, _ room: HubRoomID, _ options: SubscribeOptions, cursor: UInt64?) {
+    func start(_ token: RequestToken, _ room: HubRoomID, _ options: SubscribeOptions, cursor: UInt64?) {
         guard hub.isOpen(token.session), let row = hub.row(token.session.slot, room) else { return }
         let slot = token.session.slot
         let state = hub.rooms[Int(room)]
@@ -376,7 +376,7 @@ extension Broker {
     }
 
     /// Answers the subscribe. `publications` follow `start.offset`; more may be read afterwards.
-    private func finishStart(
+    func finishStart(
         _ token: RequestToken,
         _ room: HubRoomID,
         _ row: Int,
@@ -433,7 +433,7 @@ extension Broker {
         return true
     }
 
-    private func remove(_ slot: UInt32, _ room: HubRoomID) {
+    func remove(_ slot: UInt32, _ room: HubRoomID) {
         guard let row = hub.row(slot, room) else { return }
         hub.detach(slot, row)
         hub.sessions[Int(slot)].subscriptions.remove(at: row)
@@ -503,13 +503,13 @@ extension Broker {
         }
     }
 
-    private func windowLeft(_ subscription: Hub.Subscription) -> Int {
+    func windowLeft(_ subscription: Hub.Subscription) -> Int {
         guard let window = subscription.ackWindow else { return .max >> 1 }
         let outstanding = subscription.next - 1 - min(subscription.acknowledged, subscription.next - 1)
         return outstanding >= UInt64(window) ? 0 : Int(UInt64(window) - outstanding)
     }
 
-    private func give(_ slot: UInt32, _ row: Int, _ publications: [Publication]) {
+    func give(_ slot: UInt32, _ row: Int, _ publications: [Publication]) {
         guard let last = publications.last else { return }
         let subscription = hub.sessions[Int(slot)].subscriptions[row]
         hub.sessions[Int(slot)].subscriptions[row].next = last.offset + 1
@@ -518,7 +518,7 @@ extension Broker {
     }
 
     /// Moves a subscription that is not live: into the live list when it is level, else it reads on when it may.
-    private func advance(_ slot: UInt32, _ row: Int) {
+    func advance(_ slot: UInt32, _ row: Int) {
         let subscription = hub.sessions[Int(slot)].subscriptions[row]
         guard subscription.mode == .behind, !subscription.isFetching, !subscription.isPaused else { return }
         let room = hub.rooms[Int(subscription.room)]
@@ -595,238 +595,6 @@ extension Broker {
             let session = SessionID(slot: slot, generation: hub.sessions[Int(slot)].generation)
             remove(slot, room)
             outbox.edge.append(.resubscribe(session, name))
-        }
-    }
-
-    // MARK: Acknowledgements
-
-    package func acknowledge(_ session: SessionID, room name: RoomName, position: Position) throws(RequestError) {
-        guard hub.isOpen(session), let room = hub.roomIndex[name], let row = hub.row(session.slot, room) else {
-            throw .notSubscribed
-        }
-        let subscription = hub.sessions[Int(session.slot)].subscriptions[row]
-        guard subscription.ackWindow != nil else { throw .notSubscribed }
-        guard position.epoch == hub.rooms[Int(room)].epoch, position.offset < subscription.next else {
-            throw .badPosition
-        }
-        guard position.offset > subscription.acknowledged else { return }
-        hub.sessions[Int(session.slot)].subscriptions[row].acknowledged = position.offset
-        if !subscription.consumer.isEmpty { remember(subscription, room, offset: position.offset) }
-        advance(session.slot, row)
-    }
-
-    private func remember(_ subscription: Hub.Subscription, _ room: HubRoomID, offset: UInt64) {
-        let state = hub.rooms[Int(room)]
-        post(
-            .acknowledge(
-                state.partition,
-                CursorUpdate(
-                    room: state.name,
-                    consumer: subscription.consumer,
-                    position: Position(epoch: state.epoch, offset: offset)
-                )
-            ),
-            to: shard(of: state.partition)
-        )
-    }
-
-    // MARK: History
-
-    package func history(_ token: RequestToken, room: RoomName, since: Position?, limit: Int, reverse: Bool) {
-        guard settings.namespaces.policy(for: room).deliveryClass.isLogged else {
-            outbox.edge.append(.history(token, room, .failure(.notStored)))
-            return
-        }
-        let limit = min(max(limit, 0), settings.historyLimit)
-        var fetch = ShardMessage.HubFetch(
-            token: 0,
-            partition: partition(of: room),
-            room: room.compacted(),
-            linearizable: true,
-            epoch: 0,
-            from: 0,
-            limit: 0,
-            consumer: []
-        )
-        if limit > 0, !reverse {
-            fetch.from = (since?.offset ?? 0) + 1
-            fetch.epoch = since?.epoch ?? 0
-            fetch.limit = UInt32(limit)
-        }
-        hubFetch(fetch, .history(token, reverse: reverse, limit: limit, since: since))
-    }
-
-    // MARK: Fetches
-
-    private func hubFetch(
-        _ room: HubRoomID,
-        from: UInt64,
-        limit: UInt32,
-        linearizable: Bool,
-        consumer: [UInt8],
-        _ purpose: Hub.HubFetchPurpose
-    ) {
-        let state = hub.rooms[Int(room)]
-        hubFetch(
-            ShardMessage.HubFetch(
-                token: 0,
-                partition: state.partition,
-                room: state.name,
-                linearizable: linearizable,
-                epoch: state.epoch,
-                from: from,
-                limit: limit,
-                consumer: consumer
-            ),
-            purpose
-        )
-    }
-
-    private func hubFetch(_ fetch: ShardMessage.HubFetch, _ purpose: Hub.HubFetchPurpose) {
-        var fetch = fetch
-        fetch.token = hub.nextToken
-        hub.nextToken += 1
-        hub.fetches[fetch.token] = purpose
-        post(.fetch(hub: settings.shard, fetch), to: shard(of: fetch.partition))
-    }
-
-    func hubFetched(_ token: UInt64, _ name: RoomName, _ result: Result<FetchReply, RequestError>) {
-        guard let purpose = hub.fetches.removeValue(forKey: token) else { return }
-        switch purpose {
-        case .history(let token, let reverse, let limit, let since):
-            finishHistory(token, name, result, reverse: reverse, limit: limit, since: since)
-        case .historyTail(let token, let limit, let reverse):
-            finishHistory(token, name, result, reverse: false, limit: limit, since: nil, turn: reverse)
-        case .cursor(let request, let room, let serial, let options):
-            guard let row = subscriptionRow(request.session, room, serial) else { return }
-            switch result {
-            case .success(let reply): start(request, room, options, cursor: reply.cursor)
-            case .failure(let error): failSubscribe(request, room, row, error)
-            }
-        case .subscribe(let request, let room, let serial, let options, let start):
-            guard let row = subscriptionRow(request.session, room, serial) else { return }
-            switch result {
-            case .success(let reply):
-                var start = start
-                if start.offset >= reply.head.next {
-                    // A position from the future of this history: it cannot be continued.
-                    start.gap = Gap(from: reply.head.next, to: start.offset, reason: .epoch)
-                    start.offset = reply.head.next - 1
-                } else if reply.head.first > start.offset + 1 {
-                    if start.wasRecovering || !options.fromBeginning {
-                        start.gap = Gap(from: start.offset + 1, to: reply.head.first - 1, reason: .trimmed)
-                    }
-                    start.offset = reply.head.first - 1
-                }
-                finishStart(request, room, row, start, publications: reply.publications, head: reply.head.next)
-            case .failure(let error): failSubscribe(request, room, row, error)
-            }
-        case .catchUp(let session, let room, let serial):
-            guard let row = subscriptionRow(session, room, serial) else { return }
-            hub.sessions[Int(session.slot)].subscriptions[row].isFetching = false
-            guard case .success(let reply) = result else {
-                // Tried again on the next tick.
-                return
-            }
-            // A pause moves a subscription back, and then this is not what comes next: it is read again when it may be.
-            guard !hub.sessions[Int(session.slot)].subscriptions[row].isPaused else { return }
-            let next = hub.sessions[Int(session.slot)].subscriptions[row].next
-            if let first = reply.publications.first?.offset, first > max(next, reply.head.first) {
-                advance(session.slot, row)
-                return
-            }
-            if reply.head.first > next {
-                counters.gapsAnnounced += 1
-                outbox.edge.append(
-                    .gap(session, room, Gap(from: next, to: reply.head.first - 1, reason: .trimmed))
-                )
-                hub.sessions[Int(session.slot)].subscriptions[row].next = reply.head.first
-            }
-            let from = hub.sessions[Int(session.slot)].subscriptions[row].next
-            var fresh = reply.publications.filter { $0.offset >= from }
-            let open = windowLeft(hub.sessions[Int(session.slot)].subscriptions[row])
-            if fresh.count > open { fresh.removeLast(fresh.count - open) }
-            give(session.slot, row, fresh)
-            advance(session.slot, row)
-        }
-    }
-
-    private func subscriptionRow(_ session: SessionID, _ room: HubRoomID, _ serial: UInt32) -> Int? {
-        guard hub.isOpen(session), let row = hub.row(session.slot, room),
-            hub.sessions[Int(session.slot)].subscriptions[row].serial == serial
-        else { return nil }
-        return row
-    }
-
-    private func failSubscribe(_ token: RequestToken, _ room: HubRoomID, _ row: Int, _ error: RequestError) {
-        let name = hub.rooms[Int(room)].name
-        remove(token.session.slot, room)
-        outbox.edge.append(.subscribed(token, name, .failure(error)))
-    }
-
-    private func finishHistory(
-        _ token: RequestToken,
-        _ name: RoomName,
-        _ result: Result<FetchReply, RequestError>,
-        reverse: Bool,
-        limit: Int,
-        since: Position?,
-        turn: Bool = false
-    ) {
-        switch result {
-        case .failure(let error): outbox.edge.append(.history(token, name, .failure(error)))
-        case .success(let reply):
-            if reverse, limit > 0, reply.head.next > 1 {
-                // Backwards: the head is known now; read the run that ends before `since`, or at the head.
-                let end = min(since?.offset ?? reply.head.next, reply.head.next)
-                let from = max(reply.head.first, end > UInt64(limit) ? end - UInt64(limit) : 1)
-                if from < end {
-                    hubFetch(
-                        ShardMessage.HubFetch(
-                            token: 0,
-                            partition: reply.partition,
-                            room: name,
-                            linearizable: false,
-                            epoch: reply.head.epoch,
-                            from: from,
-                            limit: UInt32(end - from),
-                            consumer: []
-                        ),
-                        .historyTail(token, limit: Int(end - from), reverse: true)
-                    )
-                    return
-                }
-            }
-            outbox.edge.append(
-                .history(
-                    token,
-                    name,
-                    .success(
-                        HistoryResult(
-                            epoch: reply.head.epoch,
-                            offset: reply.head.next - 1,
-                            publications: turn ? reply.publications.reversed() : reply.publications
-                        )
-                    )
-                )
-            )
-        }
-    }
-
-    // MARK: Time
-
-    /// Subscribes that waited too long for an owner fail; catch-ups whose read failed are tried again.
-    func tickHub() {
-        for room in hub.rooms.indices {
-            if let first = hub.rooms[room].waiting.first, first.deadline <= now {
-                hub.rooms[room].waiting.removeFirst()
-                if hub.isOpen(first.token.session), let row = hub.row(first.token.session.slot, HubRoomID(room)) {
-                    failSubscribe(first.token, HubRoomID(room), row, .timeout)
-                }
-            }
-            for slot in hub.rooms[room].behind {
-                if let row = hub.row(slot, HubRoomID(room)) { advance(slot, row) }
-            }
         }
     }
 }

@@ -121,7 +121,8 @@ extension ClusterConfiguration.Limits {
             \.idleTimeout,
             .milliseconds(500)...(.seconds(86400)),
             zero: "never",
-            "A connection that sends nothing, pongs included, is closed: an HTTP connection between two requests, and a "
+            "A connection that sends nothing, pongs included, is closed: an HTTP connection between two "
+                + "requests, and a "
                 + "WebSocket as a last resort behind its heartbeat; longer than every heartbeat profile's interval and "
                 + "timeout together."
         ),

@@ -234,7 +234,8 @@ extension ClusterConfiguration {
         }
         if log.sync != .always {
             warnings.append(
-                "log.sync = \"\(log.sync.rawValue)\": acknowledged publications may be lost when the replicas' machines "
+                "log.sync = \"\(log.sync.rawValue)\": acknowledged publications may be lost when the replicas' "
+                    + "machines "
                     + "fail together"
             )
         }

@@ -115,8 +115,8 @@ extension ClientConnection {
         result.session = shard.makeClientID()[...]
         result.version = Array(configuration.version.utf8)[...]
         result.node = Array(configuration.nodeName.utf8)[...]
-        // Whole seconds on the wire; the client's own deadline is this plus ten. Pings may come earlier, for the sake of
-        // a room's namespace, never later.
+        // Whole seconds on the wire; the client's own deadline is this plus ten. Pings may come earlier, for the sake
+        // of a room's namespace, never later.
         result.pingInterval = UInt32(clamping: max(1, (configuration.pingInterval.milliseconds + 999) / 1000))
         for (name, subscription) in state.rooms {
             if let subscription { result.subscriptions.append(.init(channel: name.bytes, result: subscription)) }

@@ -12,8 +12,9 @@ extension ClientConnection {
         return .permissionDenied
     }
 
-    /// Why a publication of `bytes` payload bytes is not taken, as the protocols say it; nil when it is, and then it has
-    /// used a token. Counted. `isTrusted`: a backend that knows the API key may publish anywhere, within size and rate.
+    /// Why a publication of `bytes` payload bytes is not taken, as the protocols say it; nil when it is, and then it
+    /// has used a token. Counted. `isTrusted`: a backend that knows the API key may publish anywhere, within size and
+    /// rate.
     func publishRefusal(
         of room: RoomName,
         bytes: Int,

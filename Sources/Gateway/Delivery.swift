@@ -1,7 +1,7 @@
 import NIOCore
 
-/// Which frames go to which session this tick. A struct of flat tables, so that spreading one publication over a thousand
-/// sessions touches two arrays and no objects.
+/// Which frames go to which session this tick. A struct of flat tables, so that spreading one publication over a
+/// thousand sessions touches two arrays and no objects.
 struct Delivery {
     struct Lane {
         /// The session speaks WebSocket and takes messages.

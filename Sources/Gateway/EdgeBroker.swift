@@ -28,9 +28,9 @@ package protocol EdgeBroker: AnyObject {
 
     /// The connection's queue is empty: paused stored subscriptions catch up from the log.
     func sessionWritable(_ session: SessionID)
-    /// The connection's queue is full: of this stored room the session got everything below `nextOffset` and gets nothing
-    /// more until `sessionWritable`. The offset matters: several broadcasts may stand in one outbox, and the broker's own
-    /// idea of what was delivered is then ahead of the connection's.
+    /// The connection's queue is full: of this stored room the session got everything below `nextOffset` and gets
+    /// nothing more until `sessionWritable`. The offset matters: several broadcasts may stand in one outbox, and the
+    /// broker's own idea of what was delivered is then ahead of the connection's.
     func pause(_ session: SessionID, _ room: HubRoomID, nextOffset: UInt64)
 
     /// Slots of the sessions that get `.broadcast`.

@@ -9,8 +9,8 @@ import WebSocket
 /// The client edge of one shard: its connections, and what the broker has for them. Confined to the shard's loop.
 ///
 /// The driver calls `handle` with the broker's directives after it has settled the broker in the tick's step phase, for
-/// which the edge asks by `Shard.setNeeds(.step)`. Frames are gathered during a tick; at its end each connection that has some is
-/// written and flushed once.
+/// which the edge asks by `Shard.setNeeds(.step)`. Frames are gathered during a tick; at its end each connection that
+/// has some is written and flushed once.
 package final class GatewayShard: @unchecked Sendable {
     static let corkCapacity = 16 << 10
 
@@ -190,7 +190,8 @@ package final class GatewayShard: @unchecked Sendable {
         wheel.arm(connection.entry, at: deadline)
     }
 
-    /// A moment within the second half of the first interval, so that clients that came together are not asked together.
+    /// A moment within the second half of the first interval, so that clients that came together are not asked
+    /// together.
     func firstPing(_ heartbeat: Heartbeat) -> Instant {
         let half = heartbeat.pingInterval.nanoseconds / 2
         return now + Interval(nanoseconds: half + chance.below(max(1, half)))

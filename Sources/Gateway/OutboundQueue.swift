@@ -3,8 +3,9 @@ import NIOCore
 
 /// The frames of one connection that cannot be written yet. Exists only while a connection is congested.
 ///
-/// Frames leave by rank, and within a rank in the order in which they came, so that a room's order is kept (a room has one
-/// rank). The queue counts; what to do at the bound is decided by its owner with `dropBestEffort` and `evictRoom`.
+/// Frames leave by rank, and within a rank in the order in which they came, so that a room's order is kept (a room
+/// has one rank). The queue counts; what to do at the bound is decided by its owner with `dropBestEffort` and
+/// `evictRoom`.
 final class OutboundQueue {
     private struct Waiting {
         var frame: OutboundFrame

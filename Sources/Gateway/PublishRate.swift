@@ -1,7 +1,7 @@
 import Primitives
 
-/// A token bucket in the form of the generic cell rate algorithm (ITU-T I.371): the whole state of one bucket is the time
-/// at which it will be full again.
+/// A token bucket in the form of the generic cell rate algorithm (ITU-T I.371): the whole state of one bucket is the
+/// time at which it will be full again.
 struct PublishRate: Equatable {
     /// Nanoseconds in which one token comes back.
     let interval: UInt64

@@ -2,9 +2,9 @@ import Primitives
 
 /// A hashed timer wheel (Varghese and Lauck, 1987) for one deadline per connection, driven by the shard's tick.
 ///
-/// Deadlines are kept by their owners: an entry only says "look at this connection in this slot". Moving a deadline later
-/// costs nothing (the owner is looked at, finds that it is not due, and is armed again), cancelling costs nothing, and
-/// there is no allocation once the slots have grown.
+/// Deadlines are kept by their owners: an entry only says "look at this connection in this slot". Moving a deadline
+/// later costs nothing (the owner is looked at, finds that it is not due, and is armed again), cancelling costs
+/// nothing, and there is no allocation once the slots have grown.
 struct TimerWheel {
     /// Who is to be looked at: an index and a generation of the caller's table.
     struct Entry: Equatable {

@@ -15,7 +15,8 @@ package enum RecordKind: UInt8, Sendable, CaseIterable {
     case read = 5
     /// A read of the stored cursor of the consumer `producer` returned `offset`.
     case cursor = 6
-    /// A fault was active on node `process` from `invoked` to `returned`; `message` says which, in the harness's numbers.
+    /// A fault was active on node `process` from `invoked` to `returned`; `message` says which, in the harness's
+    /// numbers.
     case fault = 7
 }
 

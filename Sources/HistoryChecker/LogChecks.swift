@@ -182,7 +182,8 @@ extension RoomCheck {
                 offset: record.offset,
                 message: record.message,
                 record: index,
-                "session \(record.process) received message \(record.message) at \(record.offset), which no final log has"
+                "session \(record.process) received message \(record.message) at \(record.offset), which no "
+                    + "final log has"
             )
         }
     }

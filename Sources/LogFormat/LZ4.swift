@@ -1,7 +1,8 @@
 import CLZ4
 import Primitives
 
-/// LZ4 blocks (system liblz4), with the two rules of this log: pack only what gains, unpack only within a declared bound.
+/// LZ4 blocks (system liblz4), with the two rules of this log: pack only what gains, unpack only within a declared
+/// bound.
 package enum LZ4 {
     /// Below this size packing costs more than it saves.
     package static let minimumLength = 4096

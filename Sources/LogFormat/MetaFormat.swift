@@ -1,7 +1,7 @@
 import Primitives
 
-/// A small file replaced as a whole (the node's identity, for one): magic u64 | version u32 | length u32 | crc u32, bytes.
-/// The checksum covers length, name and bytes, so that one file is never taken for another.
+/// A small file replaced as a whole (the node's identity, for one): magic u64 | version u32 | length u32 | crc u32,
+/// bytes. The checksum covers length, name and bytes, so that one file is never taken for another.
 package enum MetaFormat {
     static let headSize = 20
     static let magic: UInt64 = 0x3154_454d_4a43_4e56  // "VNCJMET1"

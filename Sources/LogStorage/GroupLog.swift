@@ -116,8 +116,8 @@ struct GroupLog: Sendable {
         return termStarts[low].term
     }
 
-    /// How many of the first of `entries` need no replay: in segments already, or below what retention left. An index and
-    /// a term name one entry.
+    /// How many of the first of `entries` need no replay: in segments already, or below what retention left. An index
+    /// and a term name one entry.
     func countStored(_ entries: [Entry]) -> Int {
         var count = 0
         for entry in entries {

@@ -69,7 +69,8 @@ package struct CheckReport: Equatable, Sendable {
     }
 }
 
-/// Verifies every record, block, footer, snapshot and meta file of a data directory: `vencejo log check DIR [--repair]`.
+/// Verifies every record, block, footer, snapshot and meta file of a data directory: `vencejo log check DIR
+/// [--repair]`.
 package enum LogCheck {
     /// Reads everything in `directory`, which no other process may have open. With `repair`, and only then, writes: it
     /// cuts a torn tail, which opening the log would do as well. Damage to what was acknowledged is never cut.

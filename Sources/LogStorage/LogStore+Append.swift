@@ -7,8 +7,8 @@ import Synchronization
 extension LogStore {
     /// Writes a batch. Nothing of it is durable before `sync`; after an error nothing of it may be acknowledged.
     ///
-    /// Returns the LSN of the last record written. Fails with `.notContiguous` or `.tooLarge` before anything is written,
-    /// with `.full` when the disk is full (try again when space returns).
+    /// Returns the LSN of the last record written. Fails with `.notContiguous` or `.tooLarge` before anything is
+    /// written, with `.full` when the disk is full (try again when space returns).
     @discardableResult
     package func append(_ items: [LogItem]) throws(StorageError) -> UInt64 {
         try stage(items)

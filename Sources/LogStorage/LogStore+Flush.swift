@@ -19,8 +19,8 @@ extension LogStore {
         }
     }
 
-    /// Does a bounded piece of work: moves up to `flushStepBytes` of the oldest sealed file into segments; or frees that
-    /// file; or merges one run of small segments. Returns which entries are now in segments.
+    /// Does a bounded piece of work: moves up to `flushStepBytes` of the oldest sealed file into segments; or frees
+    /// that file; or merges one run of small segments. Returns which entries are now in segments.
     ///
     /// Fails with `.full` when the disk is full: nothing is lost, try again later. With `.corrupt` when a segment to be
     /// merged cannot be read: it is left alone from then on.

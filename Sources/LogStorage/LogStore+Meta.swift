@@ -23,9 +23,9 @@ extension LogStore {
         return try disk.readMeta(directory, name)
     }
 
-    /// Copies the log as it is now into the empty or new directory `target`, while appends go on: a directory that opens
-    /// like this one did. Immutable files are linked (or copied, where links do not reach), write-ahead files are copied
-    /// up to the last complete record. Entries appended during the call may or may not be in it.
+    /// Copies the log as it is now into the empty or new directory `target`, while appends go on: a directory that
+    /// opens like this one did. Immutable files are linked (or copied, where links do not reach), write-ahead files
+    /// are copied up to the last complete record. Entries appended during the call may or may not be in it.
     package func backup(to target: String) throws(StorageError) {
         let copy = DataDirectory(root: target)
         try attempt { () throws(DiskError) in

@@ -10,8 +10,8 @@ extension LogStore {
     /// files that were not flushed yet. `seed` makes the salts of new files: random in production, so that nothing
     /// stored can look like a record.
     ///
-    /// Fails with `.locked` when another process has the directory, `.unsupported` on files of a later version. Damage is
-    /// not a failure: it is in the report, and the replicas concerned are faulty.
+    /// Fails with `.locked` when another process has the directory, `.unsupported` on files of a later version.
+    /// Damage is not a failure: it is in the report, and the replicas concerned are faulty.
     package static func open(
         disk: D,
         directory root: String,

@@ -4,13 +4,15 @@ import Synchronization
 
 /// The log of one node: a write-ahead log shared by all groups, and per group segments and snapshots.
 ///
-///     wal/0000000000000007.wal                                   batches of all groups, synced before any acknowledgement
-///     groups/3.0/<sequence>-<first>-<last>.seg                   entries of group 3 in its incarnation 0, packed, indexed
+/// wal/0000000000000007.wal                                   batches of all groups, synced before any
+/// acknowledgement
+/// groups/3.0/<sequence>-<first>-<last>.seg                   entries of group 3 in its incarnation 0, packed,
+/// indexed
 ///     groups/3.0/<index>-<term>.snap                             state-machine snapshots, the newest two
 ///     meta/<name>                                                small files replaced as a whole
 ///
-/// The file names and heads are the manifest: every file says what it is and where it belongs, so nothing has to be kept
-/// in step with them.
+/// The file names and heads are the manifest: every file says what it is and where it belongs, so nothing has to be
+/// kept in step with them.
 ///
 /// - Important: two sides, each used by one thread at a time. The *writer's side* is `append`, `stage`, `writeStaged`,
 ///   `sync`, `noteDurable` and the commit steps of changes; the *maintenance side* is everything that may take long:

@@ -4,9 +4,9 @@ import Synchronization
 
 /// The two threads that drive a `LogStore` in production.
 ///
-/// The *writer* takes whatever was submitted during the last fsync as one batch (at most 8192 items or 4 MiB), writes it
-/// as one record, syncs once, and then calls the completions: group commit. The *keeper* does everything that may take
-/// long (flushing, snapshots, reads, backups), so that no fsync waits for it.
+/// The *writer* takes whatever was submitted during the last fsync as one batch (at most 8192 items or 4 MiB), writes
+/// it as one record, syncs once, and then calls the completions: group commit. The *keeper* does everything that may
+/// take long (flushing, snapshots, reads, backups), so that no fsync waits for it.
 ///
 /// Completions run on these threads, in order of submission for appends; they must be short and must not call `stop`.
 /// When the write-ahead log fails, `onFailure` is called once: the process must exit.

@@ -28,6 +28,8 @@ struct Recoverer<D: Disk> {
 
     private var events: [Event] = []
     private var expectedLast: [LogIndex] = []
+    /// By slot: the group's files are damaged as they lie there, whatever the log says of their past.
+    private var filesAreDamaged: [Bool] = []
     private var incarnations: [GroupID: UInt64] = [:]
     private var everyoneIsFaulty = false
     private var sawCheckpoint = false
@@ -294,6 +296,7 @@ struct Recoverer<D: Disk> {
         if let slot = state.slots[group] { return slot }
         let slot = state.slot(of: group, isFaulty: everyoneIsFaulty)
         expectedLast.append(0)
+        filesAreDamaged.append(false)
         snapshots.append(nil)
         let incarnation = incarnations[group] ?? 0
         state.groups[slot].incarnation = incarnation
@@ -302,6 +305,7 @@ struct Recoverer<D: Disk> {
         report.damages.append(contentsOf: loader.damages)
         report.segments += loader.log.segments.count
         report.snapshots += loader.snapshot == nil ? 0 : 1
+        filesAreDamaged[slot] = loader.log.isFaulty
         let isFaulty = state.groups[slot].isFaulty || loader.log.isFaulty
         state.groups[slot] = loader.log
         state.groups[slot].isFaulty = isFaulty
@@ -328,13 +332,13 @@ struct Recoverer<D: Disk> {
         guard item.incarnation == state.groups[slot].incarnation else { return }
         if let floor = item.floor { state.groups[slot].floor = max(state.groups[slot].floor, floor) }
         switch item.change {
-        case .repaired: state.groups[slot].isFaulty = false
+        case .repaired: state.groups[slot].isFaulty = filesAreDamaged[slot]
         case .discarded:
             state.groups[slot].isFaulty = false
             state.groups[slot].isDiscarded = true
             expectedLast[slot] = 0
         case .newIncarnation:
-            state.groups[slot].isFaulty = snapshots[slot] == nil
+            state.groups[slot].isFaulty = snapshots[slot] == nil || filesAreDamaged[slot]
             expectedLast[slot] = 0
         case nil: break
         }
@@ -426,8 +430,8 @@ struct Recoverer<D: Disk> {
         state.replacedLSN = 0
     }
 
-    /// The replica as Raft and the state machine begin from it. Entries above the snapshot are loaded from segments too,
-    /// because they are applied again, as long as the node's budget lasts; beyond it `entries` begin where the
+    /// The replica as Raft and the state machine begin from it. Entries above the snapshot are loaded from segments
+    /// too, because they are applied again, as long as the node's budget lasts; beyond it `entries` begin where the
     /// write-ahead log does, and the rest is read through `LogStore.read`.
     private mutating func restore(_ slot: Int, budget: inout Int) throws(StorageError) -> RestoredReplica {
         var entries: [Entry] = []

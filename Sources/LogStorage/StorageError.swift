@@ -8,8 +8,9 @@ package enum StorageError: Error, Equatable, Sendable, CustomStringConvertible {
     case full(DiskError)
     /// Another failed operation; the log's state is as before the call.
     case disk(DiskError)
-    /// A write or sync of the write-ahead log failed. What reached the disk is unknown, every later operation fails with
-    /// the same error, and the process must exit: a second sync could succeed without the data (CockroachDB #37102).
+    /// A write or sync of the write-ahead log failed. What reached the disk is unknown, every later operation fails
+    /// with the same error, and the process must exit: a second sync could succeed without the data (CockroachDB
+    /// #37102).
     case poisoned(DiskError)
     /// Another process has the data directory.
     case locked(String)

@@ -56,8 +56,8 @@ enum Incarnation {
 
 /// The nodes that formed the cluster, by name: written once, when every node of cluster.toml has met every other.
 ///
-/// Until then nobody votes, so a node with an empty disk cannot help to elect a leader that misses acknowledged entries;
-/// afterwards a name that comes with another identity is refused (consensus.md, checks 5 and 6).
+/// Until then nobody votes, so a node with an empty disk cannot help to elect a leader that misses acknowledged
+/// entries; afterwards a name that comes with another identity is refused (consensus.md, checks 5 and 6).
 package struct Formation: Sendable, Equatable {
     package private(set) var members: [String: NodeID]
     package let expected: [String]
@@ -81,7 +81,8 @@ package struct Formation: Sendable, Equatable {
                 + "Restore the directory; a node with an empty disk must not vote for what it has forgotten"
         }
         if let other = members.first(where: { $0.value == node && $0.key != name }) {
-            return "identity \(node) belongs to \(other.key): the data directory was copied; give \(name) one of its own"
+            return
+                "identity \(node) belongs to \(other.key): the data directory was copied; give \(name) one of its own"
         }
         return nil
     }
@@ -140,7 +141,8 @@ package enum NodeError: Error, CustomStringConvertible {
         case .unknownNode(let name, let known):
             "no [[node]] has id \"\(name)\"; cluster.toml has \(known.joined(separator: ", "))"
         case .damagedMeta(let file):
-            "meta/\(file) in the data directory is damaged: restore it from a backup, or wipe the directory and let the "
+            "meta/\(file) in the data directory is damaged: restore it from a backup, or wipe the directory and "
+                + "let the "
                 + "node come back as a new one"
         case .foreignDirectory(let name, let owner):
             "this data directory belongs to \(owner ?? "another node"), not to \(name): check data_dir in cluster.toml"

@@ -212,12 +212,20 @@ struct NodeReport: Sendable {
         counter("gaps_repaired_total", "Holes in a room's stream read again from its log.", sum(\.gapsRepaired))
         counter("gaps_announced_total", "Gaps announced to subscribers.", sum(\.gapsAnnounced))
         counter("snapshots_installed_total", "Replicas replaced by a snapshot.", sum(\.snapshotsInstalled))
-        gauge("partitions_owned", "Partitions that this node owns.", brokers.flatMap(\.partitions).count {
-            $0.owner == node.identity.node
-        })
-        gauge("partitions_degraded", "Partitions without an owner in reach.", brokers.flatMap(\.partitions).count {
-            $0.isDegraded
-        })
+        gauge(
+            "partitions_owned",
+            "Partitions that this node owns.",
+            brokers.flatMap(\.partitions).count {
+                $0.owner == node.identity.node
+            }
+        )
+        gauge(
+            "partitions_degraded",
+            "Partitions without an owner in reach.",
+            brokers.flatMap(\.partitions).count {
+                $0.isDegraded
+            }
+        )
         counter("log_syncs_total", "fsync calls of the write-ahead log.", log.syncs)
         counter("log_records_total", "Batches written to the write-ahead log.", log.records)
         counter("log_entries_total", "Entries written to the write-ahead log.", log.entries)

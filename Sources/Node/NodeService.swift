@@ -8,11 +8,11 @@ import Gateway
 import LogStorage
 import Logging
 import NIOCore
+import NIOPosix
 import Primitives
 import Raft
 import Rooms
 import SystemOpenSSL
-import NIOPosix
 import UnixSignals
 
 extension Broker: EdgeBroker {}
@@ -109,7 +109,12 @@ package enum NodeService {
         )
         runtime.mesh = mesh
         let nodes = members.map { member in
-            ClusterNode(id: formation.members[member.id] ?? NodeID(0), name: member.id, zone: member.zone, weight: member.weight)
+            ClusterNode(
+                id: formation.members[member.id] ?? NodeID(0),
+                name: member.id,
+                zone: member.zone,
+                weight: member.weight
+            )
         }
         let voters = members.prefix(5).compactMap { formation.members[$0.id] }
         for shard in shards.all {
@@ -127,7 +132,9 @@ package enum NodeService {
                 now: MonotonicClock.now(),
                 wall: WallClock.now()
             )
-            runtime.runtimes.append(ShardRuntime(shard: shard, broker: broker, node: runtime, descriptorLimit: descriptors.soft))
+            runtime.runtimes.append(
+                ShardRuntime(shard: shard, broker: broker, node: runtime, descriptorLimit: descriptors.soft)
+            )
         }
         box.set(runtime)
 

@@ -230,7 +230,8 @@ final class ShardRuntime: @unchecked Sendable {
         broker.onDiskHealth(!isDiskBlocked && waited < node.configuration.raft.election)
     }
 
-    /// Descriptors are handed out from the lowest free number on, so a fresh one tells about how many are in use (GW-17).
+    /// Descriptors are handed out from the lowest free number on, so a fresh one tells about how many are in use
+    /// (GW-17).
     private func checkDescriptors() {
         let probe = vencejo_open("/dev/null", O_RDONLY, 0)
         if probe >= 0 { close(probe) }

@@ -147,7 +147,8 @@ package struct RestoredReplica: Equatable, Sendable {
     /// Covers `firstIndex - 1 ... lastIndex` (the entry before the first one is what AppendEntries names as previous);
     /// empty when nothing was ever appended.
     package var termStarts: [TermStart]
-    /// The newest entries, up to `lastIndex`, that stay in memory; older retained ones are read from segments on demand.
+    /// The newest entries, up to `lastIndex`, that stay in memory; older retained ones are read from segments on
+    /// demand.
     package var entries: [Entry]
     /// A damaged part of the acknowledged log was found: the replica neither votes nor campaigns before the leader has
     /// repaired it.

@@ -245,8 +245,8 @@ extension RaftNode {
         sendAfterAppend(.appendReply(AppendReply(index: log.commit)), to: leader)
     }
 
-    /// A member says that its log is damaged and will be replaced by a snapshot: nothing that it acknowledged counts from
-    /// here on. A snapshot that reaches up to the commit index of now loses nothing of what it counted for.
+    /// A member says that its log is damaged and will be replaced by a snapshot: nothing that it acknowledged counts
+    /// from here on. A snapshot that reaches up to the commit index of now loses nothing of what it counted for.
     package mutating func onPeerDamaged(_ peer: NodeID) {
         guard role == .leader, peer != id, let position = progressPosition(peer) else { return }
         progress[position].forgetAcknowledged(last: log.lastIndex)

@@ -119,8 +119,8 @@ package struct CommandBatchWriter {
     package var bytes: [UInt8] { writer.bytes }
     package var byteCount: Int { writer.count }
 
-    /// A publish that came as number `sequence` of gateway `gateway`'s stream; the gateway has seen the outcome of every
-    /// sequence below `acknowledgedBelow`.
+    /// A publish that came as number `sequence` of gateway `gateway`'s stream; the gateway has seen the outcome of
+    /// every sequence below `acknowledgedBelow`.
     package mutating func publish(
         gateway: GatewayID,
         sequence: UInt64,

@@ -57,8 +57,8 @@ package struct PartitionState: Sendable {
         case cursorsMoved(Int)
     }
 
-    /// Applies one committed entry of kind `.command`. An entry that this build cannot read throws, and the replica must
-    /// stop: skipping it would let replicas differ.
+    /// Applies one committed entry of kind `.command`. An entry that this build cannot read throws, and the replica
+    /// must stop: skipping it would let replicas differ.
     package mutating func apply(
         index: LogIndex,
         data: [UInt8],

@@ -1,8 +1,7 @@
 import Primitives
 
-
-/// The name of a room: 1 to 255 bytes of UTF-8 by default. Kept as a slice, so that a name inside a frame or a log entry
-/// is looked up without a copy; `compacted()` makes the copy that outlives the frame.
+/// The name of a room: 1 to 255 bytes of UTF-8 by default. Kept as a slice, so that a name inside a frame or a log
+/// entry is looked up without a copy; `compacted()` makes the copy that outlives the frame.
 package struct RoomName: Hashable, Sendable, CustomStringConvertible {
     package let bytes: ArraySlice<UInt8>
 

@@ -26,8 +26,8 @@ package struct DuplicateWindow: Sendable {
 
     package var count: Int { order.count }
 
-    /// True the first time that an id is seen within the window, and remembers it; false for a duplicate. `now` must not
-    /// go back. A message without id is always new.
+    /// True the first time that an id is seen within the window, and remembers it; false for a duplicate. `now` must
+    /// not go back. A message without id is always new.
     package mutating func isNew(_ id: [UInt8], now: Instant) -> Bool {
         while let oldest = order.first, now - oldest.time > lifetime { forgetOldest() }
         guard !id.isEmpty else { return true }

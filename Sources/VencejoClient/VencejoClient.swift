@@ -36,7 +36,8 @@ package final class VencejoClient: Sendable {
         try await connect([url], settings: settings)
     }
 
-    /// Joins a room. The stream ends with `.ended`, or without it when the reader fell behind by `options.buffer` events.
+    /// Joins a room. The stream ends with `.ended`, or without it when the reader fell behind by `options.buffer`
+    /// events.
     package func subscribe(_ room: String, _ options: SubscriptionOptions = SubscriptionOptions()) -> AsyncStream<
         ClientEvent
     > {
@@ -54,8 +55,8 @@ package final class VencejoClient: Sendable {
         core.loop.execute { core.unsubscribe(room) }
     }
 
-    /// Publishes a JSON value. With an idempotency key it is sent again when the connection is lost before the answer, and
-    /// takes effect once.
+    /// Publishes a JSON value. With an idempotency key it is sent again when the connection is lost before the
+    /// answer, and takes effect once.
     package func publish(
         _ room: String,
         _ data: [UInt8],

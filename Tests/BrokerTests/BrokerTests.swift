@@ -169,7 +169,9 @@ import Testing
         #expect(log.publications.map(\.offset) == [1, 2])
     }
 
-    @Test("DL-02 a consumer's cursor is durable: after its session and the owner are gone it continues behind its last ack")
+    @Test(
+        "DL-02 a consumer's cursor is durable: it outlives its session and the owner"
+    )
     func cursors() throws {
         let cluster = try MiniCluster()
         cluster.run(milliseconds: 500)
@@ -204,7 +206,9 @@ import Testing
         #expect(next.received["jobs"]?.map(\.offset) == (4...20).map { UInt64($0) })
     }
 
-    @Test("CL-21 CL-09 without a quorum guaranteed publishes are refused and best effort goes on locally; after healing all agree")
+    @Test(
+        "CL-21 CL-09 a minority refuses guaranteed publishes and goes on locally; healed, all agree"
+    )
     func minority() throws {
         let cluster = try MiniCluster()
         cluster.run(milliseconds: 500)
@@ -242,7 +246,9 @@ import Testing
         }
     }
 
-    @Test("CL-12 CL-13 while a node is away the others' rooms go on at once; the takeover is recorded with its term and time")
+    @Test(
+        "CL-12 CL-13 while a node is away the others' rooms go on; the takeover is recorded"
+    )
     func othersGoOn() throws {
         let cluster = try MiniCluster()
         cluster.run(milliseconds: 500)

@@ -4,7 +4,8 @@ import Primitives
 import Raft
 import Rooms
 
-/// A few brokers on one thread with a perfect network and an instant disk: enough to watch the protocol, without faults.
+/// A few brokers on one thread with a perfect network and an instant disk: enough to watch the protocol, without
+/// faults.
 final class MiniCluster {
     let ids: [NodeID]
     private(set) var brokers: [NodeID: Broker] = [:]
@@ -245,7 +246,8 @@ final class MiniClient {
 
     private func take(_ room: String, _ publications: [Publication]) {
         for publication in publications {
-            let text = (try? MessageBody(decoding: publication.body))
+            let text =
+                (try? MessageBody(decoding: publication.body))
                 .map { String(decoding: $0.payload, as: UTF8.self) } ?? "?"
             received[room, default: []].append((publication.offset, text))
         }

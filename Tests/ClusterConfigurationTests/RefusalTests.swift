@@ -67,7 +67,10 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
                 "broadcast_room = \"ws_broadcast\"", "accept_rate = 1",
                 "gateway.accept_rate = 1: unknown key; [gateway] has listen_backlog, broadcast_room"
             ),
-            ("room_name_bytes = 255", "room_name_bytes = 8", "gateway.broadcast_room = \"ws_broadcast\": must be at most"),
+            (
+                "room_name_bytes = 255", "room_name_bytes = 8",
+                "gateway.broadcast_room = \"ws_broadcast\": must be at most"
+            ),
             (
                 "# max_message_size = 0", "max_message_size = \"65KiB\"",
                 "max_message_size = \"65KiB\": must be at most lim"

@@ -5,9 +5,9 @@ import Synchronization
 
 /// A disk in memory that loses what a real one may lose.
 ///
-/// Contents count as durable after `synchronize`, names after `synchronizeDirectory`; everything else may be there after
-/// a crash, in part, or not. A failed `synchronize` leaves the contents readable but, as on Linux, marks them clean: a
-/// later one succeeds without writing them.
+/// Contents count as durable after `synchronize`, names after `synchronizeDirectory`; everything else may be there
+/// after a crash, in part, or not. A failed `synchronize` leaves the contents readable but, as on Linux, marks them
+/// clean: a later one succeeds without writing them.
 package final class SimulatedDisk: Disk {
     /// What a crash leaves of everything that was not synced.
     package enum Survival: Sendable {

@@ -303,6 +303,7 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
 
     @Test("a dialled stream talks to a listener, and a refused port is reported once")
     func dialling() async throws {
+        // `@unchecked`: confined to the stream's loop.
         final class Caller: ByteStreamHandler, @unchecked Sendable {
             let stream: ByteStream
             let received = SharedCounter()

@@ -56,7 +56,9 @@ struct PolicyTests {
 
         let plain = try RawClient(port: node.port)
         #expect(plain.upgrade("/ws") == 101)
-        let messages = (1...3).map { RawClient.frame("{\"content\":\($0),\"user\":\"u\",\"room\":\"slow:p\",\"id\":\($0)}") }
+        let messages = (1...3).map {
+            RawClient.frame("{\"content\":\($0),\"user\":\"u\",\"room\":\"slow:p\",\"id\":\($0)}")
+        }
         plain.send(messages.flatMap { $0 })
         #expect(plain.text()?.contains("\"code\":111") == true, "the refusal comes first: it waits for no broker")
         #expect(plain.text()?.contains("\"id\":1") == true && plain.text()?.contains("\"id\":2") == true)
@@ -73,7 +75,9 @@ struct PolicyTests {
 
     // MARK: Access
 
-    @Test("RM-16 anonymous_subscribe keeps clients without a token from rooms, their history and the server's own rooms")
+    @Test(
+        "RM-16 anonymous_subscribe keeps clients without a token from rooms, their history and the server's own rooms"
+    )
     func anonymousSubscribe() async throws {
         let closed = namespace("closed:") { $0.anonymousSubscribe = false }
         let personal = namespace("#") { $0.anonymousSubscribe = false }
@@ -95,7 +99,11 @@ struct PolicyTests {
         plain.say(#"{"type":"join","room":"closed:a","id":1}"#)
         #expect(plain.text()?.contains("\"code\":103") == true)
         #expect(await node.metrics.refused(.anonymousSubscribe) == 5)
-        #expect(await node.onLoop { broker, _ in broker.rooms.allSatisfy { $0.name.description != "closed:a" || $0.live.isEmpty } })
+        #expect(
+            await node.onLoop { broker, _ in
+                broker.rooms.allSatisfy { $0.name.description != "closed:a" || $0.live.isEmpty }
+            }
+        )
         await node.stop()
     }
 

@@ -64,8 +64,8 @@ struct UpgradeTests {
         await node.stop()
     }
 
-    /// Descriptors of this process whose local port is `port`: the listener and what it accepted. Other tests run at the
-    /// same time, so that the plain number of descriptors says nothing.
+    /// Descriptors of this process whose local port is `port`: the listener and what it accepted. Other tests run at
+    /// the same time, so that the plain number of descriptors says nothing.
     private func sockets(boundTo port: Int) -> Int {
         (0..<Int32(4096)).count { descriptor in
             var address = sockaddr_in()

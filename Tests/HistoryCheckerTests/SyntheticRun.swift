@@ -1,8 +1,8 @@
 import HistoryChecker
 import Primitives
 
-/// A correct run, made from a seed: producers with overlapping publishes, timeouts and retries, sessions with resumes and
-/// redelivery, cursors, head reads, retention, three replicas.
+/// A correct run, made from a seed: producers with overlapping publishes, timeouts and retries, sessions with resumes
+/// and redelivery, cursors, head reads, retention, three replicas.
 struct SyntheticRun {
     var history = History()
     var finalLogs = FinalLogs()

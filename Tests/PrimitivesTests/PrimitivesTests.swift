@@ -64,9 +64,12 @@ import Testing
 }
 
 @Suite struct ChecksumTests {
-    @Test("CRC32C gives the published check values", arguments: [
-        ("123456789", UInt32(0xe306_9283)), ("", 0), ("a", 0xc1d0_4330),
-    ])
+    @Test(
+        "CRC32C gives the published check values",
+        arguments: [
+            ("123456789", UInt32(0xe306_9283)), ("", 0), ("a", 0xc1d0_4330),
+        ]
+    )
     func crc32c(text: String, expected: UInt32) {
         #expect(CRC32C.checksum(Array(text.utf8)) == expected)
     }
@@ -74,10 +77,13 @@ import Testing
     @Test("CRC32C of 32 zero bytes is that of RFC 3720, B.4")
     func crc32cOfZeros() { #expect(CRC32C.checksum([UInt8](repeating: 0, count: 32)) == 0x8a91_36aa) }
 
-    @Test("slots are Redis Cluster's", arguments: [
-        // Values from redis-cli: CLUSTER KEYSLOT.
-        ("foo", UInt32(12182)), ("bar", 5061), ("somekey", 11058), ("123456789", 12739),
-    ])
+    @Test(
+        "slots are Redis Cluster's",
+        arguments: [
+            // Values from redis-cli: CLUSTER KEYSLOT.
+            ("foo", UInt32(12182)), ("bar", 5061), ("somekey", 11058), ("123456789", 12739),
+        ]
+    )
     func slots(key: String, slot: UInt32) { #expect(HashSlot.slot(of: Array(key.utf8)) == slot) }
 
     @Test("only the first non-empty tag counts")

@@ -142,7 +142,9 @@ private func offset(_ outcome: PublishOutcome?) -> UInt64? {
     func keys() throws {
         var partition = try Partition(limits: RoomLimits(keysPerRoom: 3, keyWindow: 1000))
         #expect(offset(try partition.publish("r", ["1"], key: "a").first) == 1)
-        guard case .duplicate = try partition.publish("r", ["1"], key: "a")[0] else { Issue.record("not known"); return }
+        guard case .duplicate = try partition.publish("r", ["1"], key: "a")[0] else {
+            Issue.record("not known"); return
+        }
         partition.now += 1001
         try partition.publish("r", ["2"], key: "b")
         #expect(offset(try partition.publish("r", ["3"], key: "a").first) == 3, "past its window it is a new one")
@@ -188,7 +190,9 @@ private func offset(_ outcome: PublishOutcome?) -> UInt64? {
         #expect(partition.state.head(of: RoomName("time:x")).first == 501, "an idle room forgets too")
     }
 
-    @Test("CL-09 replicas that applied the same log are equal to the byte; a snapshot and the rest of the log make one more")
+    @Test(
+        "CL-09 replicas of one log are equal to the byte; a snapshot and the rest of the log make one more"
+    )
     func snapshots() throws {
         var partition = try Partition(namespaces: [NamespacePolicy(prefix: Array("few:".utf8), retentionCount: 5)])
         var random = Xoshiro256(seed: 11)

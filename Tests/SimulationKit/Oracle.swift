@@ -7,8 +7,8 @@ import Rooms
 
 /// Sees everything at once and knows what must never be: the invariants of consensus.md 2.1 that need no history.
 ///
-/// An entry is what its (index, term) says, everywhere; a term has one leader; what was committed once stays, and is the
-/// same for all; a leader commits by counting entries of its own term; what a disk called durable is there after a
+/// An entry is what its (index, term) says, everywhere; a term has one leader; what was committed once stays, and is
+/// the same for all; a leader commits by counting entries of its own term; what a disk called durable is there after a
 /// restart; equal applied indices are equal states; an acknowledged publish is committed.
 final class Oracle {
     struct EntryKey: Hashable {

@@ -35,6 +35,8 @@ final class Publisher: Client {
     private var open: [Message] = []
     private var epoch: UInt64 = 1
     private var nextSequence: UInt64 = 0
+    /// The newest epoch of which something is known to be appended.
+    private var confirmedEpoch: UInt64 = 0
     private let window: Int
     private var isStopped = false
     private let isOrdered: Bool
@@ -87,7 +89,11 @@ final class Publisher: Client {
             ownerChanges: simulation.oracle.ownerChanges[Int(partition.rawValue)]
         )
         simulation.nextMessage += 1
-        if kind == .stamped {
+        if kind == .stamped, epoch > 1, confirmedEpoch == epoch, simulation.clientChance.chance(1, in: 20) {
+            // The process that was thought dead sends once more.
+            message.epoch = epoch - 1
+            message.sequence = 1_000_000
+        } else if kind == .stamped {
             message.epoch = epoch
             message.sequence = nextSequence
             nextSequence += 1
@@ -175,6 +181,12 @@ final class Publisher: Client {
 
     private func acknowledge(_ row: Int, _ position: Position, isDuplicate: Bool) {
         let message = open[row]
+        if kind == .stamped {
+            confirmedEpoch = max(confirmedEpoch, message.epoch)
+            if message.epoch < confirmedEpoch, message.sequence == 1_000_000 {
+                simulation.fail("an old epoch of producer \(number) was not fenced")
+            }
+        }
         if kind != .bestEffort {
             simulation.oracle.acknowledge(message.number, room, position.offset, simulation: simulation)
         }

@@ -113,8 +113,8 @@ extension Simulation {
         restart(node, after: faultChance.chance(1, in: 4) ? .microseconds(100) : faultChance.milliseconds(20...1500))
     }
 
-    /// Cuts everything from one side to the other; connections that stay cut are given up after a while, on both sides or
-    /// only where the silence is noticed.
+    /// Cuts everything from one side to the other; connections that stay cut are given up after a while, on both
+    /// sides or only where the silence is noticed.
     private func cutBetween(_ left: [Int], _ right: [Int], both: Bool) {
         for a in left {
             for b in right {

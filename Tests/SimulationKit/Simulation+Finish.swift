@@ -98,8 +98,9 @@ extension Simulation {
         return head
     }
 
-    /// Consumers acknowledge all that they have, and every replica's cursor gets there. An acknowledgement may be lost with
-    /// an owner that hands over; then the consumer, once it comes back, gets the messages and acknowledges them again.
+    /// Consumers acknowledge all that they have, and every replica's cursor gets there. An acknowledgement may be
+    /// lost with an owner that hands over; then the consumer, once it comes back, gets the messages and acknowledges
+    /// them again.
     private func checkCursors() {
         for client in clients {
             guard let consumer = client as? Subscriber, consumer.isConsumer else { continue }
@@ -107,7 +108,7 @@ extension Simulation {
             let partition = PartitionID(consumer.room.slot * UInt32(swarm.partitions) / HashSlot.count)
             let group = GroupID(partition: partition)
             var patience = now + swarm.broker.cursorFlush * 3 + .milliseconds(500)
-            let isStored = wait(.seconds(30), "consumer \(consumer.number)'s cursor is stored") { [unowned self] in
+            let isStored = wait(.seconds(60), "consumer \(consumer.number)'s cursor is stored") { [unowned self] in
                 let head = head(of: consumer.room)
                 if consumer.isSubscribed, consumer.last ?? 0 >= head, let wanted = consumer.acknowledgeAll() {
                     let cursors = replicas(of: Int(partition.rawValue)).map { member in
@@ -116,6 +117,9 @@ extension Simulation {
                     }
                     // A consumer that never acknowledged anything need not have one.
                     if cursors.allSatisfy({ ($0 ?? 0) == wanted || wanted == 0 }) { return true }
+                }
+                if consumer.isSubscribed, consumer.last ?? 0 < head {
+                    patience = now + swarm.broker.cursorFlush * 3 + .milliseconds(500)
                 }
                 if now > patience {
                     patience = now + swarm.broker.cursorFlush * 3 + .milliseconds(500)

@@ -106,6 +106,7 @@ extension Simulation {
         oracle.examine(node, simulation: self)
         trace.line(now) { "node \(node.id) dies: \(death)" }
         let connections = node.connections
+        noteCounters(node)
         node.die()
         switch death {
         case .kill: node.disk.crash(keeping: .everything)
@@ -123,6 +124,17 @@ extension Simulation {
             network.believesUp[network.link(node.index, peer.index)] = false
             let delay: Interval = isSilent ? .milliseconds(networkChance.pick(300...1500)) : networkChance.microseconds(50...3000)
             drop(node.index, peer.index, tellFirst: nil, tellSecond: delay)
+        }
+    }
+
+    /// What only the broker's own counters show.
+    func noteCounters(_ node: SimulatedNode) {
+        for broker in node.brokers {
+            let counters = broker.counters
+            if counters.gapsRepaired > 0 { sometimes.note(.gapRepaired, Int(counters.gapsRepaired)) }
+            // A stream begins once with each partition's first owner.
+            let first = UInt64(swarm.partitions)
+            if counters.streamsRestarted > first { sometimes.note(.streamRestarted, Int(counters.streamsRestarted - first)) }
         }
     }
 

@@ -109,6 +109,7 @@ package final class Simulation {
         if failures.isEmpty {
             if options.isLiveness { finishInCore() } else { finishHealed() }
         }
+        for node in nodes { noteCounters(node) }
         return result()
     }
 

@@ -1,5 +1,5 @@
-/// Things that must happen now and then, or the simulation proves less than it seems to. Each run counts them; the tests
-/// assert that no count over all seeds is zero.
+/// Things that must happen now and then, or the simulation proves less than it seems to. Each run counts them; the
+/// tests assert that no count over all seeds is zero.
 package enum Sometimes: String, CaseIterable, Sendable {
     case ownerChanged = "owner changed"
     case ownerChangedInFlight = "owner changed with publishes in flight"

@@ -57,7 +57,7 @@ final class Subscriber: Client {
                 acknowledge()
             }
         }
-        after(simulation.clientChance.around(.milliseconds(25)) + .milliseconds(1)) { [unowned self] in step() }
+        after(simulation.clientChance.around(isStopped ? .milliseconds(8) : .milliseconds(25)) + .milliseconds(1)) { [unowned self] in step() }
     }
 
     private func subscribe() {
@@ -209,8 +209,8 @@ final class Subscriber: Client {
         acknowledged = answer.offset
     }
 
-    /// An acknowledgement of an earlier session was stored only after this one had been set back: the cursor may pass what
-    /// this consumer was handed before, and only that.
+    /// An acknowledgement of an earlier session was stored only after this one had been set back: the cursor may pass
+    /// what this consumer was handed before, and only that.
     private func passAgain(_ from: UInt64, _ to: UInt64) {
         for offset in from...to {
             guard let message = handed[offset] else { return }

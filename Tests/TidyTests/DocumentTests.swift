@@ -3,7 +3,9 @@ import Testing
 
 @Suite struct DocumentTests {
     private func rows(_ text: String, after heading: String) -> [[String]] {
-        guard let section = text.components(separatedBy: "\n## ").first(where: { $0.hasPrefix(heading) }) else { return [] }
+        guard let section = text.components(separatedBy: "\n## ").first(where: { $0.hasPrefix(heading) }) else {
+            return []
+        }
         return section.split(separator: "\n").filter { $0.hasPrefix("|") }.dropFirst(2).map { line in
             line.split(separator: "|", omittingEmptySubsequences: false).dropFirst().dropLast()
                 .map { $0.trimmingCharacters(in: .whitespaces) }

@@ -38,6 +38,7 @@ struct Floor {
             6,
             "Admin",
             pure: false,
+            "Foundation",
             "Hummingbird",
             "HummingbirdCore",
             "HTTPTypes",
@@ -47,7 +48,7 @@ struct Floor {
         ),
         Floor(6, "VencejoClient", pure: false, "NIOCore", "NIOPosix", "Synchronization"),
 
-        Floor(7, "Node", pure: false, "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging"),
+        Floor(7, "Node", pure: false, "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging", "UnixSignals"),
         Floor(
             8,
             "vencejo",
