@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static uint32_t crc_table[8][256];
@@ -86,6 +87,12 @@ int vencejo_preallocate(int descriptor, off_t offset, off_t length) {
 }
 
 int vencejo_fdatasync(int descriptor) { return fdatasync(descriptor) == 0 ? 0 : errno; }
+
+uint64_t vencejo_free_bytes(const char *path) {
+    struct statvfs space;
+    if (statvfs(path, &space) != 0) return UINT64_MAX;
+    return (uint64_t)space.f_bavail * space.f_frsize;
+}
 
 int vencejo_pin_to_cpu(int cpu) {
     cpu_set_t set;

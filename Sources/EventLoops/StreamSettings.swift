@@ -5,6 +5,8 @@ package struct StreamSettings: Sendable {
     /// SO_SNDBUF in bytes; nil: the kernel's choice. Small for clients, so that a slow one queues where we can drop or
     /// conflate.
     package var sendBuffer: Int?
+    /// SO_RCVBUF; nil: the kernel's choice.
+    package var receiveBuffer: Int?
     /// TCP_NOTSENT_LOWAT in bytes: the socket counts as writable only below this much unsent data; nil: off.
     package var notSentLowWater: Int?
     /// Output in user space above which a stream is not writable, and below which it is again, in bytes.
@@ -21,6 +23,9 @@ package struct StreamSettings: Sendable {
     /// Applies the options through the given setter, which is one of a bootstrap's.
     func apply<Bootstrap>(to bootstrap: Bootstrap, _ set: (Bootstrap, SocketChoice) -> Bootstrap) -> Bootstrap {
         var result = set(bootstrap, SocketChoice(option: .tcpOption(.tcp_nodelay), value: 1))
+        if let receiveBuffer {
+            result = set(result, SocketChoice(option: .socketOption(.so_rcvbuf), value: receiveBuffer))
+        }
         if let sendBuffer {
             result = set(result, SocketChoice(option: .socketOption(.so_sndbuf), value: sendBuffer))
         }

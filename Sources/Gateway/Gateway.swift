@@ -24,6 +24,8 @@ package final class Gateway: Sendable {
         let configuration = shards[0].configuration
         var settings = ListenerSettings(host: host, port: port)
         settings.backlog = backlog
+        settings.stream.receiveBuffer =
+            configuration.socketReceiveBuffer > 0 ? configuration.socketReceiveBuffer : nil
         settings.stream.sendBuffer = configuration.socketSendBuffer > 0 ? configuration.socketSendBuffer : nil
         settings.stream.highWater = configuration.highWatermark
         settings.stream.lowWater = configuration.highWatermark / 2

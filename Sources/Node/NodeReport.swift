@@ -196,6 +196,24 @@ struct NodeReport: Sendable {
                 )
             }
         }
+        text.family("requests_refused_total", .counter, help: "Client requests refused by a namespace's policy.")
+        for reason in PolicyRefusal.allCases {
+            text.sample(gateway.refused(reason), ["node": node.name, "reason": "\(reason)"])
+        }
+        text.family("slo_seconds", .gauge, help: "Service level objectives of cluster.toml, to compare with.")
+        let slo = node.configuration.slo
+        for (objective, value) in [
+            ("handshake_p95", slo.handshakeP95), ("message_p95", slo.messageP95), ("ping_p95", slo.pingP95),
+            ("client_recovery", slo.clientRecovery), ("cluster_recovery", slo.clusterRecovery),
+        ] {
+            text.sample(value.seconds, ["node": node.name, "objective": objective])
+        }
+        text.family("slo_ratio", .gauge, help: "Service level objectives of cluster.toml that are ratios.")
+        for (objective, value) in [
+            ("errors", slo.errorRatio), ("send_errors", slo.sendErrorRatio), ("churn", slo.churnRatio),
+        ] {
+            text.sample(value, ["node": node.name, "objective": objective])
+        }
         text.family("message_latency_seconds", .histogram, help: "Publish accepted to socket write.")
         text.histogram(
             bounds: GatewayMetrics.latencyBounds.map { Double($0) / 1000 },

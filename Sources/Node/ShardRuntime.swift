@@ -42,6 +42,9 @@ final class ShardRuntime: @unchecked Sendable {
     private var outstanding: [Outstanding] = []
     private var isDiskBlocked = false
     private var retryAt = Instant.distantFuture
+    private var isDiskLow = false
+    private var nextFreeCheck = Instant.zero
+    private let syncPolicy: SyncPolicy
 
     private struct Outstanding {
         var ticket: UInt64
@@ -60,6 +63,12 @@ final class ShardRuntime: @unchecked Sendable {
     init(shard: Shard, broker: Broker, node: NodeRuntime, descriptorLimit: UInt64) {
         descriptorCeiling = Int32(clamping: descriptorLimit - min(256, descriptorLimit / 8))
         self.shard = shard
+        syncPolicy =
+            switch node.configuration.log.sync {
+            case .always: .always
+            case .everysec: .everysecond
+            case .never: .never
+            }
         self.broker = broker
         self.node = node
         inbox = Inbox(shard: shard, capacity: 4 << 20) { [unowned self] messages in
@@ -175,7 +184,7 @@ final class ShardRuntime: @unchecked Sendable {
     private func submit(_ row: Int) {
         outstanding[row].isInFlight = true
         let ticket = outstanding[row].ticket
-        node.writer.submit(outstanding[row].items, sync: .always) { [self] result in
+        node.writer.submit(outstanding[row].items, sync: syncPolicy) { [self] result in
             switch result {
             case .success: post(.appended(ticket: ticket, nil))
             case .failure(let error): post(.appended(ticket: ticket, error))
@@ -227,7 +236,28 @@ final class ShardRuntime: @unchecked Sendable {
         if waited > .seconds(20), !isDiskBlocked {
             node.fail("the disk has not answered for \(Int(waited.seconds)) s")
         }
-        broker.onDiskHealth(!isDiskBlocked && waited < node.configuration.raft.election)
+        if now >= nextFreeCheck {
+            nextFreeCheck = now + .seconds(1)
+            checkFreeSpace()
+        }
+        broker.onDiskHealth(!isDiskBlocked && !isDiskLow && waited < node.configuration.raft.election)
+    }
+
+    /// A disk that is nearly full is left alone before it is full: what is already there keeps its room (PS-13).
+    private func checkFreeSpace() {
+        let floor = UInt64(node.configuration.log.minFreeDisk)
+        guard floor > 0, let own = node.configuration.node(id: node.name) else { return }
+        let free = vencejo_free_bytes(own.dataDirectory)
+        guard (free < floor) != isDiskLow else { return }
+        isDiskLow = free < floor
+        if isDiskLow {
+            node.logger.error(
+                "guaranteed publishes are left to other nodes: little disk is free",
+                metadata: ["free.bytes": "\(free)", "advice": "free space, or lower log.min_free_disk"]
+            )
+        } else {
+            node.logger.notice("there is enough free disk again", metadata: ["free.bytes": "\(free)"])
+        }
     }
 
     /// Descriptors are handed out from the lowest free number on, so a fresh one tells about how many are in use

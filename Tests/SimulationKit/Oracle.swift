@@ -208,7 +208,8 @@ final class Oracle {
 
     private func examine(_ node: SimulatedNode, _ id: GroupID, simulation: Simulation) {
         let group = Int(id.rawValue)
-        guard let raft = node.broker(of: id).raftNode(id) else { return }
+        // What a damaged replica believes does not count until it is replaced.
+        guard let raft = node.broker(of: id).raftNode(id), !raft.isFaulty else { return }
         let commit = raft.commitIndex
         guard commit > examined[node.index][group] else { return }
         var index = max(examined[node.index][group] + 1, raft.firstIndex)

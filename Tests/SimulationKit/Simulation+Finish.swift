@@ -28,7 +28,7 @@ extension Simulation {
         checkCursors()
         guard failures.isEmpty else { return }
         guard wait(.seconds(20), "the cluster is quiet again", { [unowned self] in isQuiet }) else { return }
-        guard wait(.seconds(20), "subscribers reach the head", { [unowned self] in subscribersAreLevel }) else { return }
+        guard wait(.seconds(60), "subscribers reach the head", { [unowned self] in subscribersAreLevel }) else { return }
         readBack()
     }
 
@@ -134,9 +134,9 @@ extension Simulation {
     // MARK: Reading back
 
     private func readBack() {
-        let fresh = makeFreshSubscribers()
-        guard wait(.seconds(20), "fresh subscribers reach the head", { [unowned self] in subscribersAreLevel }) else { return }
-        _ = fresh
+        addFreshSubscribers()
+        guard wait(.seconds(90), "fresh subscribers reach the head", { [unowned self] in subscribersAreLevel && isQuiet })
+        else { return }
         for node in nodes { oracle.examine(node, simulation: self) }
         var logs = FinalLogs()
         for room in Set(swarm.rooms).sorted() where !room.hasPrefix("be:") {
@@ -156,16 +156,13 @@ extension Simulation {
         judge(logs)
     }
 
-    private func makeFreshSubscribers() -> [Subscriber] {
-        var made: [Subscriber] = []
+    private func addFreshSubscribers() {
         for room in Set(swarm.rooms).sorted() where !room.hasPrefix("be:") {
             let subscriber = Subscriber(self, room: room, isConsumer: false, startsAtBeginning: true)
             clients.append(subscriber)
             subscriber.windDown()
             subscriber.begin()
-            made.append(subscriber)
         }
-        return made
     }
 
     /// What each replica holds of a room, read as its owner would read it: memory first, then the log on disk.

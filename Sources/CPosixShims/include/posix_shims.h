@@ -19,6 +19,9 @@ int vencejo_preallocate(int descriptor, off_t offset, off_t length);
 // fdatasync(2): 0 or an errno value.
 int vencejo_fdatasync(int descriptor);
 
+// Bytes that an unprivileged process may still write on the file system of `path`; UINT64_MAX when it cannot be told.
+uint64_t vencejo_free_bytes(const char *path);
+
 // Pins the calling thread to one processor. 0 or an errno value.
 int vencejo_pin_to_cpu(int cpu);
 
