@@ -205,7 +205,7 @@ extension Broker {
     func returnLeaderships() {
         guard let placement else { return }
         var moves = 0
-        for case let replica? in replicas where replica.raft.role == .leader && moves < 4 {
+        for case let replica? in replicas where replica.raft.role == .leader && moves < 4 && replica.nextReturn <= now {
             guard let partition = replica.group.partition,
                 let preferred = placement.replicas[Int(partition.rawValue)].first, preferred != settings.node,
                 peers.contains(where: { $0.id == preferred && $0.isUp && !$0.isSuspected }),
@@ -215,6 +215,9 @@ extension Broker {
             guard let progress = status.peers.first(where: { $0.id == preferred }),
                 progress.match + 64 >= replica.raft.lastIndex
             else { continue }
+            // Publishes wait while a transfer is under way: a node that follows but cannot win must not stop the room.
+            replica.nextReturn = now + settings.rebalanceInterval * (UInt64(4) << min(replica.returnAttempts, 6))
+            replica.returnAttempts += 1
             replica.raft.transferLeadership(to: preferred)
             mark(replica)
             moves += 1

@@ -23,6 +23,10 @@ extension Broker {
         guard state.epochSeed != 0 else { return }
         replica.servingTerm = replica.raft.term
         replica.isServing = true
+        if replica.leaderLostAt == nil || owners[Int(partition.rawValue)]?.node != settings.node {
+            replica.returnAttempts = 0
+            replica.nextReturn = now
+        }
         replica.campaignAt = nil
         let silence = replica.leaderLostAt.map { now - $0 }
         replica.leaderLostAt = nil

@@ -26,6 +26,8 @@ final class Relay {
     /// How many of `pending` were sent in this attempt.
     var sent = 0
     var lastPublish: Instant
+    /// When the owner last answered, or was first asked.
+    var lastProgress: Instant
     /// After a refusal the next attempt waits, so that two nodes that disagree do not spin.
     var retryAt: Instant?
 
@@ -76,6 +78,7 @@ final class Relay {
         var request: FetchRequest
         var deadline: Instant
         var isSent: Bool
+        var sentAt: Instant
     }
 
     /// Names of rooms that are gone stay in `roomOrder` until half of it is stale, so that a mass disconnect is linear.
@@ -90,6 +93,7 @@ final class Relay {
         self.gateway = gateway
         lostAt = now
         lastPublish = now
+        lastProgress = now
     }
 }
 
@@ -184,6 +188,7 @@ extension Broker {
             relay.sent = 0
         }
         relay.lastPublish = now
+        if relay.pending.isEmpty { relay.lastProgress = now }
         relay.pending.append(
             Relay.PendingPublish(
                 command: command,
@@ -230,6 +235,7 @@ extension Broker {
 
     func receiveResults(_ results: PublishedResults) {
         guard let relay = relay(results.partition), relay.gateway == results.gateway else { return }
+        relay.lastProgress = now
         for result in results.results {
             guard result.sequence >= relay.base else { continue }
             let row = Int(result.sequence - relay.base)
@@ -336,7 +342,8 @@ extension Broker {
             purpose: .registration,
             request: request,
             deadline: .distantFuture,
-            isSent: true
+            isSent: true,
+            sentAt: now
         )
         if let owner = relay.owner { send(.fetch(request), to: owner) }
     }
@@ -410,7 +417,8 @@ extension Broker {
                 consumer: fetch.consumer
             ),
             deadline: now + settings.requestTimeout,
-            isSent: false
+            isSent: false,
+            sentAt: now
         )
         sendFetch(token, relay)
     }
@@ -418,6 +426,7 @@ extension Broker {
     private func sendFetch(_ token: UInt64, _ relay: Relay) {
         guard let owner = relay.owner, let fetch = relay.fetches[token] else { return }
         relay.fetches[token]?.isSent = true
+        relay.fetches[token]?.sentAt = now
         send(.fetch(fetch.request), to: owner)
     }
 
@@ -498,6 +507,29 @@ extension Broker {
 
     // MARK: Time
 
+    /// Sends again what went unanswered for too long. An owner that dropped a request with its former term, or a link
+    /// that swallowed it, must not leave it waiting for ever; repeats are recognized.
+    private func askAgain(_ relay: Relay) {
+        if relay.sent > 0, now - relay.lastProgress > settings.resendAfter {
+            relay.lastProgress = now
+            restartStream(relay)
+        }
+        guard !relay.fetches.isEmpty else { return }
+        for token in relay.fetches.keys.sorted() {
+            guard let fetch = relay.fetches[token], fetch.isSent, now - fetch.sentAt > settings.resendAfter else {
+                continue
+            }
+            switch fetch.purpose {
+            case .hub: relay.fetches[token]?.isSent = false
+            case .registration:
+                relay.fetches[token] = nil
+                if relay.rooms[fetch.request.room]?.state == .registering(token: token) {
+                    relay.rooms[fetch.request.room]?.state = .wanted
+                }
+            }
+        }
+    }
+
     func tickRelay(_ relay: Relay) {
         if relay.owner == nil, !relay.isDegraded, let lost = relay.lostAt, now - lost > settings.degradedAfter {
             relay.isDegraded = true
@@ -510,6 +542,7 @@ extension Broker {
             }
         }
         if relay.owner != nil {
+            askAgain(relay)
             for name in relay.roomOrder where relay.rooms[name]?.state == .wanted { register(name, relay) }
             for token in relay.fetches.keys.sorted() where relay.fetches[token]?.isSent == false {
                 sendFetch(token, relay)

@@ -173,6 +173,7 @@ final class Publisher: Client {
                 simulation.fail("message \(open[row].number) in \(room) was decided against: \(outcome)")
             }
         case .failure(let error):
+            simulation.trace.line(simulation.now) { "client \(number): message \(open[row].number) failed: \(error)" }
             if error == .noQuorum { simulation.sometimes.note(.publishRefused) }
             if error == .timeout { simulation.sometimes.note(.publishTimedOut) }
             end(row, error.isDefinite ? .fail : .info)

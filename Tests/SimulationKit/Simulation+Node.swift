@@ -131,7 +131,6 @@ extension Simulation {
     func noteCounters(_ node: SimulatedNode) {
         for broker in node.brokers {
             let counters = broker.counters
-            if counters.gapsRepaired > 0 { sometimes.note(.gapRepaired, Int(counters.gapsRepaired)) }
             // A stream begins once with each partition's first owner.
             let first = UInt64(swarm.partitions)
             if counters.streamsRestarted > first { sometimes.note(.streamRestarted, Int(counters.streamsRestarted - first)) }

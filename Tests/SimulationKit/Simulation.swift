@@ -60,6 +60,9 @@ package final class Simulation {
         core = Array(0..<swarm.nodes)
     }
 
+    /// Ten times what the busiest seeds need.
+    static let mostEvents: UInt64 = 2_000_000
+
     // MARK: Time
 
     func schedule(_ event: Event, after interval: Interval) { queue.push(event, at: now + interval) }
@@ -74,6 +77,7 @@ package final class Simulation {
     func run(until end: Instant) {
         while failures.isEmpty, let next = queue.nextTime, next <= end, let (time, event) = queue.pop() {
             now = time
+            if trace.events > Simulation.mostEvents { return fail("more than \(Simulation.mostEvents) events: somebody spins") }
             switch event {
             case .call(let body):
                 trace.note(1, time.nanoseconds)

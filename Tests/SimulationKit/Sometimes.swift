@@ -31,7 +31,6 @@ package enum Sometimes: String, CaseIterable, Sendable {
     case publishRefused = "publish refused without a quorum"
     case publishTimedOut = "publish timed out"
     case streamRestarted = "publish stream sent again"
-    case gapRepaired = "hole in the fan-out repaired from the log"
     case readServed = "linearizable read served"
     case linkReset = "link reset with messages in flight"
     case oneWay = "messages lost one way only"
