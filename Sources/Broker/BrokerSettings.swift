@@ -44,7 +44,8 @@ package struct BrokerSettings: Sendable {
     /// A partition without an owner for so long refuses guaranteed publishes at once.
     package var degradedAfter = Interval.milliseconds(1500)
     package var requestTimeout = Interval.seconds(10)
-    /// What an owner in reach has not answered for so long is sent again: a request may be lost with what it found there.
+    /// What an owner in reach has not answered for so long is sent again: a request may be lost with what it found
+    /// there.
     package var resendAfter = Interval.seconds(2)
     package var cursorFlush = Interval.seconds(1)
     package var housekeeping = Interval.seconds(30)

@@ -40,7 +40,8 @@ final class Replica {
     var lastSnapshotIndex: LogIndex
     var isSavingSnapshot = false
     var bytesSinceSnapshot = 0
-    /// When leadership may be offered to the preferred owner again; offers that it could not take come ever more seldom.
+    /// When leadership may be offered to the preferred owner again; offers that it could not take come ever more
+    /// seldom.
     var nextReturn = Instant.zero
     var returnAttempts: UInt64 = 0
     /// When the last known leader was lost, for the failover's duration.

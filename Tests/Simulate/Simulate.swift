@@ -75,7 +75,10 @@ struct Simulate: ParsableCommand {
                 if !keepGoing { throw ExitCode(1) }
             }
         }
-        print("\(seeds) seeds, \(failed) failed, \(virtual / 1000) virtual seconds, \(events) events, \(acknowledged) acknowledged publishes")
+        print(
+            "\(seeds) seeds, \(failed) failed, \(virtual / 1000) virtual seconds, \(events) events, "
+                + "\(acknowledged) acknowledged publishes"
+        )
         for event in Sometimes.allCases { print("  \(event.rawValue): \(total[event])") }
         if failed > 0 { throw ExitCode(1) }
     }

@@ -15,7 +15,9 @@ extension Xoshiro256 {
     /// A span of so many microseconds, ends included.
     mutating func microseconds(_ range: ClosedRange<UInt64>) -> Interval { .microseconds(pick(range)) }
 
-    mutating func milliseconds(_ range: ClosedRange<UInt64>) -> Interval { .microseconds(pick(range.lowerBound * 1000...range.upperBound * 1000)) }
+    mutating func milliseconds(_ range: ClosedRange<UInt64>) -> Interval {
+        .microseconds(pick(range.lowerBound * 1000...range.upperBound * 1000))
+    }
 
     /// A span around `mean` with a long tail: mostly below twice the mean, one in sixteen up to eight times as long.
     mutating func around(_ mean: Interval) -> Interval {

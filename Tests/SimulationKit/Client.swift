@@ -172,7 +172,9 @@ extension Simulation {
             let name = broker.roomName(of: room)
             trace.note(12, now.nanoseconds, publication.offset)
             for slot in broker.liveSubscribers(of: room) {
-                guard let connection = node.sessions[shard][Int(slot)], let session = connection.session else { continue }
+                guard let connection = node.sessions[shard][Int(slot)], let session = connection.session else {
+                    continue
+                }
                 receive(session, room, name, [publication], shard, node)
             }
         case .publications(let session, let room, let publications):

@@ -73,13 +73,17 @@ final class Oracle {
         for entry in item.entries {
             let key = EntryKey(index: entry.index, term: entry.term)
             if let same = known[group][key] {
-                if same != entry { simulation.fail("group \(item.group): two entries \(entry.index) of term \(entry.term)") }
+                if same != entry {
+                    simulation.fail("group \(item.group): two entries \(entry.index) of term \(entry.term)")
+                }
             } else {
                 known[group][key] = entry
             }
             // A deposed leader may well write where others have committed, but nobody where it knows so itself.
             if entry.index <= examined[node.index][group] {
-                simulation.fail("node \(node.id) writes entry \(entry.index) of \(item.group), which it knows to be committed")
+                simulation.fail(
+                    "node \(node.id) writes entry \(entry.index) of \(item.group), which it knows to be committed"
+                )
             }
         }
         promises[node.index][group].pending.append(item.entries.first?.index ?? .max)
@@ -94,7 +98,9 @@ final class Oracle {
         for entry in entries {
             let key = EntryKey(index: entry.index, term: entry.term)
             if known[Int(group.rawValue)][key] != entry {
-                simulation.fail("node \(node.id), \(group): entry \(entry.index) of term \(entry.term) was never written so")
+                simulation.fail(
+                    "node \(node.id), \(group): entry \(entry.index) of term \(entry.term) was never written so"
+                )
             }
         }
     }
@@ -134,10 +140,13 @@ final class Oracle {
                 continue
             }
             let state = restored.hardState
-            if state.term < promise.term || (state.term == promise.term && promise.vote != nil && state.vote != promise.vote) {
+            if state.term < promise.term
+                || (state.term == promise.term && promise.vote != nil && state.vote != promise.vote)
+            {
                 simulation.fail(
                     """
-                    node \(node.id), \(id): restarted in term \(state.term) with vote \(String(describing: state.vote)), \
+                    node \(node.id), \(id): restarted in term \(state.term) \
+                    with vote \(String(describing: state.vote)), \
                     durable were term \(promise.term) and vote \(String(describing: promise.vote))
                     """
                 )
@@ -231,7 +240,8 @@ final class Oracle {
                 if references[group].log[Int(index) - 1].term != term {
                     simulation.fail(
                         """
-                        group \(id): entry \(index) was committed in term \(references[group].log[Int(index) - 1].term), \
+                        group \(id): entry \(index) was committed in term \
+                        \(references[group].log[Int(index) - 1].term), \
                         for \(node.id) it is of term \(term)
                         """
                     )
@@ -272,7 +282,8 @@ final class Oracle {
 
     /// The message at a position, as far as the oracle has seen the log.
     func message(_ room: RoomName, _ offset: UInt64, _ partition: PartitionID) -> UInt64? {
-        guard let list = references[Int(partition.rawValue) + 1].messages[room], offset >= 1, offset <= UInt64(list.count)
+        guard let list = references[Int(partition.rawValue) + 1].messages[room], offset >= 1,
+            offset <= UInt64(list.count)
         else { return nil }
         return list[Int(offset) - 1]
     }

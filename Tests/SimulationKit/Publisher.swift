@@ -56,7 +56,9 @@ final class Publisher: Client {
         super.init(simulation)
     }
 
-    func isWaiting(for partition: PartitionID) -> Bool { partition == self.partition && open.contains { $0.command != nil } }
+    func isWaiting(for partition: PartitionID) -> Bool {
+        partition == self.partition && open.contains { $0.command != nil }
+    }
 
     override func begin() { step() }
 
@@ -65,7 +67,8 @@ final class Publisher: Client {
     override var isIdle: Bool { isStopped && open.isEmpty }
 
     override var state: String {
-        "\(kind) \(room) " + open.map { "#\($0.number) \($0.epoch):\($0.sequence) x\($0.attempts)" }.joined(separator: ", ")
+        "\(kind) \(room) "
+            + open.map { "#\($0.number) \($0.epoch):\($0.sequence) x\($0.attempts)" }.joined(separator: ", ")
     }
 
     private func step() {
@@ -193,7 +196,9 @@ final class Publisher: Client {
         }
         if isDuplicate {
             simulation.sometimes.note(.duplicateAnswered)
-            if message.attempts == 1, isOrdered { simulation.fail("message \(message.number) is a duplicate of nothing") }
+            if message.attempts == 1, isOrdered {
+                simulation.fail("message \(message.number) is a duplicate of nothing")
+            }
             if simulation.oracle.ownerChanges[Int(partition.rawValue)] > message.ownerChanges {
                 simulation.sometimes.note(.duplicateAcrossFailover)
             }

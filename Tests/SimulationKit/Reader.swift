@@ -31,7 +31,8 @@ final class Reader: Client {
         let command = command()
         let operations = simulation.swarm.operations
         let isHistory =
-            operations.contains(.readHistory) && (!operations.contains(.readHead) || simulation.clientChance.chance(1, in: 2))
+            operations.contains(.readHistory)
+            && (!operations.contains(.readHead) || simulation.clientChance.chance(1, in: 2))
         let since = isHistory ? simulation.clientChance.below(200) : nil
         let isReverse = isHistory && simulation.clientChance.chance(1, in: 3)
         let limit = isHistory ? Int(simulation.clientChance.pick([1, 5, 30])) : 0
@@ -94,7 +95,9 @@ final class Reader: Client {
             }
             let message = messageNumber(publication.body)
             if let known = simulation.oracle.message(name, publication.offset, partition), known != message {
-                simulation.fail("a history of \(room) has message \(message) at \(publication.offset), the log \(known)")
+                simulation.fail(
+                    "a history of \(room) has message \(message) at \(publication.offset), the log \(known)"
+                )
             }
         }
     }

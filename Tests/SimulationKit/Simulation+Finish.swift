@@ -28,7 +28,9 @@ extension Simulation {
         checkCursors()
         guard failures.isEmpty else { return }
         guard wait(.seconds(20), "the cluster is quiet again", { [unowned self] in isQuiet }) else { return }
-        guard wait(.seconds(60), "subscribers reach the head", { [unowned self] in subscribersAreLevel }) else { return }
+        guard wait(.seconds(60), "subscribers reach the head", { [unowned self] in subscribersAreLevel }) else {
+            return
+        }
         readBack()
     }
 
@@ -108,13 +110,16 @@ extension Simulation {
             let partition = PartitionID(consumer.room.slot * UInt32(swarm.partitions) / HashSlot.count)
             let group = GroupID(partition: partition)
             var patience = now + swarm.broker.cursorFlush * 3 + .milliseconds(500)
-            let isStored = wait(.seconds(60), "consumer \(consumer.number)'s cursor is stored") { [unowned self] in
+            // A window of one message takes a round trip for each.
+            let limit = Interval.seconds(60) + .milliseconds(40) * head(of: consumer.room)
+            let isStored = wait(limit, "consumer \(consumer.number)'s cursor is stored") { [unowned self] in
                 let head = head(of: consumer.room)
                 if consumer.isSubscribed, consumer.last ?? 0 >= head, let wanted = consumer.acknowledgeAll() {
                     let cursors = replicas(of: Int(partition.rawValue)).map { member in
                         nodes[Int(member.rawValue) - 1].broker(of: group).partitionState(partition)?
                             .cursor(name, in: consumer.room)
                     }
+                    trace.line(now) { "consumer \(consumer.number) acknowledged \(wanted), stored \(cursors)" }
                     // A consumer that never acknowledged anything need not have one.
                     if cursors.allSatisfy({ ($0 ?? 0) == wanted || wanted == 0 }) { return true }
                 }
@@ -135,7 +140,8 @@ extension Simulation {
 
     private func readBack() {
         addFreshSubscribers()
-        guard wait(.seconds(90), "fresh subscribers reach the head", { [unowned self] in subscribersAreLevel && isQuiet })
+        guard
+            wait(.seconds(90), "fresh subscribers reach the head", { [unowned self] in subscribersAreLevel && isQuiet })
         else { return }
         for node in nodes { oracle.examine(node, simulation: self) }
         var logs = FinalLogs()
@@ -149,7 +155,12 @@ extension Simulation {
                 oracle.compare(node, id, simulation: self)
                 guard let state = node.broker(of: GroupID(partition: id)).partitionState(id) else { continue }
                 logs.digests.append(
-                    ReplicaDigest(group: UInt32(partition), replica: member.rawValue, index: state.applied, hash: state.digest)
+                    ReplicaDigest(
+                        group: UInt32(partition),
+                        replica: member.rawValue,
+                        index: state.applied,
+                        hash: state.digest
+                    )
                 )
             }
         }
@@ -187,12 +198,19 @@ extension Simulation {
                 let found = publications(room, from: next, state, store, node)
                 guard let last = found.last else {
                     // What decayed after the last restart is found when somebody reads it: here.
-                    if !node.wasTampered { fail("node \(node.id) cannot read \(room) from \(next) on, its log is \(head.first)..<\(head.next)") }
+                    if !node.wasTampered {
+                        fail(
+                            "node \(node.id) cannot read \(room) from \(next) on, its log is "
+                                + "\(head.first)..<\(head.next)"
+                        )
+                    }
                     isWhole = false
                     break
                 }
                 for publication in found {
-                    log.entries.append(ReplicaLog.Entry(offset: publication.offset, message: messageNumber(publication.body)))
+                    log.entries.append(
+                        ReplicaLog.Entry(offset: publication.offset, message: messageNumber(publication.body))
+                    )
                 }
                 next = last.offset + 1
             }
@@ -258,7 +276,9 @@ extension Simulation {
                 }
             }
         }
-        for client in clients where !client.isIdle { lines.append("client \(client.number) is not idle: \(client.state)") }
+        for client in clients where !client.isIdle {
+            lines.append("client \(client.number) is not idle: \(client.state)")
+        }
         for case let subscriber as Subscriber in clients where subscriber.isStored {
             lines.append(
                 "subscriber \(subscriber.number) of \(subscriber.room): subscribed \(subscriber.isSubscribed), "

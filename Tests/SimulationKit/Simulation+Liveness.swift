@@ -28,9 +28,15 @@ extension Simulation {
             if let connection = client.connection, !core.contains(connection.node) { connection.breakOff() }
         }
         let live = (0..<swarm.partitions).filter { hasQuorumInCore($0) }
-        guard wait(.seconds(15), "partitions \(live) are served in the core", { [unowned self] in
-            live.allSatisfy { isServed($0) }
-        }) else { return }
+        guard
+            wait(
+                .seconds(15),
+                "partitions \(live) are served in the core",
+                { [unowned self] in
+                    live.allSatisfy { isServed($0) }
+                }
+            )
+        else { return }
         publishInCore(live)
     }
 
@@ -102,11 +108,16 @@ extension Simulation {
             return
         }
         let subscribers = clients.compactMap { $0 as? Subscriber }.filter { rooms.contains($0.room.description) }
-        _ = wait(.seconds(15), "every live subscriber reaches the head", { [unowned self] in
-            subscribers.allSatisfy { subscriber in
-                if subscriber.isConsumer { _ = subscriber.acknowledgeAll() }
-                return subscriber.isSubscribed && (subscriber.last ?? 0) >= oracle.head(subscriber.room, swarm.partitions)
+        _ = wait(
+            .seconds(15),
+            "every live subscriber reaches the head",
+            { [unowned self] in
+                subscribers.allSatisfy { subscriber in
+                    if subscriber.isConsumer { _ = subscriber.acknowledgeAll() }
+                    return subscriber.isSubscribed
+                        && (subscriber.last ?? 0) >= oracle.head(subscriber.room, swarm.partitions)
+                }
             }
-        })
+        )
     }
 }

@@ -66,7 +66,9 @@ extension Simulation {
         trace.line(now) { "node \(node.id) started" }
         schedule(node, .tick, after: networkChance.microseconds(1...10_000))
         schedule(node, .flush, after: diskChance.microseconds(1...50_000))
-        for peer in nodes where peer !== node { connect(node.index, peer.index, after: networkChance.microseconds(100...20_000)) }
+        for peer in nodes where peer !== node {
+            connect(node.index, peer.index, after: networkChance.microseconds(100...20_000))
+        }
         drain(node)
     }
 
@@ -122,7 +124,8 @@ extension Simulation {
         }
         for peer in nodes where peer !== node {
             network.believesUp[network.link(node.index, peer.index)] = false
-            let delay: Interval = isSilent ? .milliseconds(networkChance.pick(300...1500)) : networkChance.microseconds(50...3000)
+            let delay: Interval =
+                isSilent ? .milliseconds(networkChance.pick(300...1500)) : networkChance.microseconds(50...3000)
             drop(node.index, peer.index, tellFirst: nil, tellSecond: delay)
         }
     }
@@ -133,7 +136,9 @@ extension Simulation {
             let counters = broker.counters
             // A stream begins once with each partition's first owner.
             let first = UInt64(swarm.partitions)
-            if counters.streamsRestarted > first { sometimes.note(.streamRestarted, Int(counters.streamsRestarted - first)) }
+            if counters.streamsRestarted > first {
+                sometimes.note(.streamRestarted, Int(counters.streamsRestarted - first))
+            }
         }
     }
 

@@ -107,7 +107,8 @@ extension Simulation {
         trace.line(now) { "node \(node.id): \(doing): \(error)" }
         switch error {
         case .poisoned, .disk, .full:
-            guard node.disk.faults.powerOffAt != nil || node.disk.faults.failSyncAfter != nil || node.isSyncBroken else {
+            guard node.disk.faults.powerOffAt != nil || node.disk.faults.failSyncAfter != nil || node.isSyncBroken
+            else {
                 return fail("node \(node.id), \(doing): \(error), and nobody broke the disk")
             }
             sometimes.note(.diedInStorage)

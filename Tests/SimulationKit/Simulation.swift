@@ -77,7 +77,9 @@ package final class Simulation {
     func run(until end: Instant) {
         while failures.isEmpty, let next = queue.nextTime, next <= end, let (time, event) = queue.pop() {
             now = time
-            if trace.events > Simulation.mostEvents { return fail("more than \(Simulation.mostEvents) events: somebody spins") }
+            if trace.events > Simulation.mostEvents {
+                return fail("more than \(Simulation.mostEvents) events: somebody spins")
+            }
             switch event {
             case .call(let body):
                 trace.note(1, time.nanoseconds)

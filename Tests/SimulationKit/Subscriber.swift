@@ -51,13 +51,16 @@ final class Subscriber: Client {
         case .away: subscribe()
         case .asking: break
         case .subscribed:
-            if !isStopped, simulation.swarm.operations.contains(.resubscribe), simulation.clientChance.chance(1, in: 15) {
+            if !isStopped, simulation.swarm.operations.contains(.resubscribe), simulation.clientChance.chance(1, in: 15)
+            {
                 leave()
             } else if isConsumer {
                 acknowledge()
             }
         }
-        after(simulation.clientChance.around(isStopped ? .milliseconds(8) : .milliseconds(25)) + .milliseconds(1)) { [unowned self] in step() }
+        after(simulation.clientChance.around(isStopped ? .milliseconds(8) : .milliseconds(25)) + .milliseconds(1)) {
+            [unowned self] in step()
+        }
     }
 
     private func subscribe() {
@@ -201,7 +204,9 @@ final class Subscriber: Client {
         let start = answer.gap.map { $0.from - 1 } ?? answer.offset
         if answer.wasRecovering, before == nil || start != acknowledged {
             // Not what it asked for: so it is what was stored.
-            if before == nil { record(cursorRecord(.acknowledge, answer, offset: start, returned: .distantFuture, .info)) }
+            if before == nil {
+                record(cursorRecord(.acknowledge, answer, offset: start, returned: .distantFuture, .info))
+            }
             record(cursorRecord(.cursor, answer, offset: start, returned: simulation.now, .ok))
         }
         if let before, answer.offset > before, answer.gap == nil { passAgain(before + 1, answer.offset) }
