@@ -124,7 +124,15 @@ package final class Broker {
                 now: now
             )
         }
-        for (group, replica) in restored.sorted(by: { $0.0 < $1.0 }) where isLocal(group) {
+        // The partitions' replicas wait as orphans before the control group speaks: its table makes replicas, and must find
+        // what the disk holds rather than make an empty one in its place.
+        let local = restored.filter { isLocal($0.0) }.sorted { $0.0 < $1.0 }
+        orphans = local.filter { $0.0 != .control }
+        if let control = local.first(where: { $0.0 == .control }) {
+            try makeReplica(.control, membership: nil, restored: control.1)
+        }
+        for (group, replica) in local where replica.snapshot != nil && self.replica(group) == nil {
+            orphans.removeAll { $0.0 == group }
             try makeReplica(group, membership: nil, restored: replica)
         }
         if settings.shard == 0, replicas[0] == nil {

@@ -109,9 +109,9 @@ final class RawClient: @unchecked Sendable {
             }
         }
         guard result == 0 else { throw POSIXFailure(code: errno) }
-        var limit = timeval(tv_sec: 10, tv_usec: 0)
+        var limit = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var linger = timeval(tv_sec: 10, tv_usec: 0)
+        var linger = timeval(tv_sec: 60, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &linger, socklen_t(MemoryLayout<timeval>.size))
     }
 
