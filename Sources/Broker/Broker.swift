@@ -124,8 +124,8 @@ package final class Broker {
                 now: now
             )
         }
-        // The partitions' replicas wait as orphans before the control group speaks: its table makes replicas, and must find
-        // what the disk holds rather than make an empty one in its place.
+        // The partitions' replicas wait as orphans before the control group speaks: its table makes replicas, and
+        // must find what the disk holds rather than make an empty one in its place.
         let local = restored.filter { isLocal($0.0) }.sorted { $0.0 < $1.0 }
         orphans = local.filter { $0.0 != .control }
         if let control = local.first(where: { $0.0 == .control }) {

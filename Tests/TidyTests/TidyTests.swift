@@ -73,7 +73,9 @@ import Testing
 }
 
 /// The simulator: it runs everything, and only tests import it.
-private func isProof(_ target: String) -> Bool { ["DiskSimulation", "SimulationKit", "Simulate", "simulate"].contains(target) }
+private func isProof(_ target: String) -> Bool {
+    ["DiskSimulation", "SimulationKit", "Simulate", "simulate"].contains(target)
+}
 
 @Suite struct ImportTests {
     @Test("imports point down, and pure targets import nothing from outside but collections")
