@@ -118,7 +118,8 @@ let package = Package(
         .executableTarget(
             name: "vencejo",
             dependencies: [
-                "Primitives", "Admin", "ClusterConfiguration", "ClientProtocol", "Node", "VencejoClient", "LogStorage",
+                "CPosixShims", "Primitives", "Admin", "ClusterConfiguration", "ClientProtocol", "Node", "VencejoClient",
+                "LogStorage",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -135,6 +136,7 @@ let package = Package(
         ),
 
         // Proof.
+        .target(name: "OwnThread", path: "Tests/OwnThread", swiftSettings: common),
         pure("HistoryChecker", ["Primitives"]),
         .target(
             name: "DiskSimulation",
@@ -167,17 +169,20 @@ let package = Package(
         tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Primitives"]),
         tests(
             "MeshTests",
-            ["Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore, nioPosix, logging]
+            [
+                "OwnThread", "Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore, nioPosix,
+                logging,
+            ]
         ),
         tests(
             "GatewayTests",
             [
-                "Gateway", "VencejoClient", "Broker", "Rooms", "ClientProtocol", "WebSocket", "EventLoops",
+                "OwnThread", "Gateway", "VencejoClient", "Broker", "Rooms", "ClientProtocol", "WebSocket", "EventLoops",
                 "Primitives",
                 nioCore, nioPosix,
             ]
         ),
-        tests("AdminTests", ["Admin", logging]),
+        tests("AdminTests", ["OwnThread", "Admin", logging]),
         tests("SystemOpenSSLTests", ["SystemOpenSSL"]),
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
         tests("RoomsTests", ["Rooms", "Primitives"]),
@@ -186,11 +191,12 @@ let package = Package(
         tests("EventLoopsTests", ["EventLoops", "Primitives", nioCore, nioPosix]),
         tests("ClusterConfigurationTests", ["ClusterConfiguration", "Primitives"]),
         tests("HistoryCheckerTests", ["HistoryChecker", "Primitives"]),
-        tests("SimulationTests", ["SimulationKit", "HistoryChecker", "Broker", "Raft", "Primitives"]),
+        tests("SimulationTests", ["OwnThread", "SimulationKit", "HistoryChecker", "Broker", "Raft", "Primitives"]),
         tests(
             "ClusterTests",
             [
-                "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin", "Primitives",
+                "OwnThread", "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin",
+                "Primitives",
                 "vencejo",
                 nioCore, nioPosix,
             ],

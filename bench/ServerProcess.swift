@@ -1,3 +1,4 @@
+import CPosixShims
 import Foundation
 import Glibc
 
@@ -33,6 +34,7 @@ final class ServerProcess {
         posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, logPath, O_WRONLY | O_CREAT | O_APPEND, 0o644)
         posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+        vencejo_spawn_close_from(&actions, STDERR_FILENO + 1)
         // A group of its own: a terminal's interrupt reaches the children only through our clean-up.
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

@@ -120,3 +120,7 @@ int vencejo_raise_descriptor_limit(uint64_t *soft, uint64_t *hard) {
 void vencejo_trim_heap(void) { malloc_trim(0); }
 
 void vencejo_bound_arenas(int count) { mallopt(M_ARENA_MAX, count); }
+
+int vencejo_spawn_close_from(posix_spawn_file_actions_t *actions, int lowest) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, lowest);
+}

@@ -1,3 +1,4 @@
+import CPosixShims
 import Glibc
 import Synchronization
 
@@ -42,12 +43,8 @@ package final class ChildProcess: Sendable {
         environment: [String: String] = ProcessEnvironment.all,
         onLine: @escaping @Sendable (String) -> Void
     ) throws(Failure) -> ChildProcess {
-        let outcome = spawning.withLock { _ in spawn(executable, arguments, environment, onLine) }
-        return try outcome.get()
+        try spawn(executable, arguments, environment, onLine).get()
     }
-
-    /// One at a time: a pipe of one child must not leak into another, which would then keep it open.
-    private static let spawning = Mutex(())
 
     private static func spawn(
         _ executable: String,
@@ -63,13 +60,14 @@ package final class ChildProcess: Sendable {
             for end in input { close(end) }
             return .failure(Failure(executable: executable, code: code))
         }
-        for end in input + output { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_adddup2(&actions, input[0], STDIN_FILENO)
         posix_spawn_file_actions_adddup2(&actions, output[1], STDOUT_FILENO)
         posix_spawn_file_actions_adddup2(&actions, output[1], STDERR_FILENO)
+        // Nothing else of ours: a pipe of one child would keep another's open, and NIO's sockets are not close-on-exec.
+        vencejo_spawn_close_from(&actions, STDERR_FILENO + 1)
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

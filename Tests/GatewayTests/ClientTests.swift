@@ -1,11 +1,12 @@
 import Broker
 import Gateway
+import OwnThread
 import Primitives
 import Rooms
 import Testing
 import VencejoClient
 
-@Suite(.serialized)
+@Suite(.serialized, .ownThread)
 struct ClientTests {
     @Test("DL-07 a repeated id is dropped and counted, within a window bounded by count and time")
     func window() {

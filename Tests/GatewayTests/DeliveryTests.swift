@@ -1,11 +1,12 @@
 import Broker
 import Gateway
 import Glibc
+import OwnThread
 import Primitives
 import Rooms
 import Testing
 
-@Suite(.serialized)
+@Suite(.serialized, .ownThread)
 struct DeliveryTests {
     /// A session that is in `rooms` and does not read.
     private func join(_ node: TestNode, _ rooms: [String], receiveBuffer: Int32 = 0) throws -> RawClient {

@@ -1,12 +1,13 @@
 import Broker
 import Gateway
+import OwnThread
 import Primitives
 import Rooms
 import Testing
 
 /// What `[[namespace]]`, `[limits]` and `[gateway]` change at the client edge: each test fails when its key has no
 /// consumer.
-@Suite(.serialized)
+@Suite(.serialized, .ownThread)
 struct PolicyTests {
     private func namespace(_ prefix: String, _ change: (inout GatewayNamespace) -> Void) -> GatewayNamespace {
         var namespace = GatewayNamespace(prefix: Array(prefix.utf8))

@@ -1,10 +1,11 @@
 import Broker
 import Gateway
+import OwnThread
 import Primitives
 import Rooms
 import Testing
 
-@Suite(.serialized)
+@Suite(.serialized, .ownThread)
 struct ProtocolTests {
     @Test("connect lists the server's rooms, and everything after it is in order")
     func connect() async throws {

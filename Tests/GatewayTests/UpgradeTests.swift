@@ -1,11 +1,12 @@
 import Broker
 import Gateway
 import Glibc
+import OwnThread
 import Primitives
 import Rooms
 import Testing
 
-@Suite(.serialized)
+@Suite(.serialized, .ownThread)
 struct UpgradeTests {
     @Test("GW-01 a standard upgrade gets 101, on both paths")
     func upgrades() async throws {

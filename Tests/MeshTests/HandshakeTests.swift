@@ -1,9 +1,10 @@
 import Cluster
+import OwnThread
 import PeerProtocol
 import Primitives
 import Testing
 
-@Suite struct HandshakeTests {
+@Suite(.ownThread) struct HandshakeTests {
     private func hello(_ nonce: UInt8 = 1, version: UInt16 = 1) -> Hello {
         Hello(
             protocolVersion: version,

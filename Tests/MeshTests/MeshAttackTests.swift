@@ -1,13 +1,14 @@
 import Cluster
 import EventLoops
 import Glibc
+import OwnThread
 import PeerProtocol
 import Primitives
 import Synchronization
 import Testing
 
 /// What a stranger on the mesh port can do: nothing to anyone but itself.
-@Suite struct MeshAttackTests {
+@Suite(.ownThread) struct MeshAttackTests {
     private func hello(_ name: String, cluster: String = "test") -> Hello {
         Hello(
             protocolVersion: PeerFrame.version,

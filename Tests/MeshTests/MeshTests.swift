@@ -1,13 +1,14 @@
 import Cluster
 import EventLoops
 import Glibc
+import OwnThread
 import PeerProtocol
 import Primitives
 import Rooms
 import Synchronization
 import Testing
 
-@Suite struct MeshTests {
+@Suite(.ownThread) struct MeshTests {
     /// Two nodes that know each other, started.
     private func pair(
         _ first: MeshIdentity = identity("a"),

@@ -1,10 +1,11 @@
 import Foundation
+import OwnThread
 import SimulationKit
 import Testing
 
 /// The whole cluster under faults, each run determined by its seed. `VENCEJO_SEED` runs one seed only,
 /// `VENCEJO_SIMULATION_SEEDS` sets how many.
-@Suite("Simulation", .serialized)
+@Suite("Simulation", .serialized, .ownThread(nice: 15))
 struct SimulationTests {
     /// Runs seeds on two threads.
     static func run(_ seeds: [UInt64], _ options: SimulationOptions) async -> [SimulationResult] {

@@ -1,5 +1,6 @@
 // The C that Swift cannot say: hardware CRC32C, variadic or Linux-only system calls, thread affinity.
 #pragma once
+#include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -33,3 +34,7 @@ void vencejo_trim_heap(void);
 
 // Bounds the number of malloc arenas (mallopt(3), M_ARENA_MAX).
 void vencejo_bound_arenas(int count);
+
+// The started process gets no descriptor from `lowest` on (posix_spawn_file_actions_addclosefrom_np(3)). 0 or an errno
+// value.
+int vencejo_spawn_close_from(posix_spawn_file_actions_t *actions, int lowest);
