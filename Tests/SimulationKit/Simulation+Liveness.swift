@@ -9,6 +9,8 @@ extension Simulation {
     func finishInCore() {
         chooseCore()
         trace.line(now) { "core \(core.map { $0 + 1 })" }
+        // Without a quorum of sound control replicas nobody is promised a placement.
+        guard hasControlQuorumInCore else { return }
         healEverything()
         for node in nodes {
             node.disk.faults.powerOffAt = nil
@@ -46,12 +48,20 @@ extension Simulation {
         faultChance.shuffle(&order)
         let voters = swarm.broker.controlVoters.map { Int($0.rawValue) - 1 }
         let needed = voters.count / 2 + 1
-        var chosen = Array(order.filter { voters.contains($0) }.prefix(needed))
+        // A decayed disk is chosen last: a damaged replica does not vote.
+        let sound = order.filter { voters.contains($0) && !nodes[$0].wasTampered }
+        let decayed = order.filter { voters.contains($0) && nodes[$0].wasTampered }
+        var chosen = Array((sound + decayed).prefix(needed))
         for index in order where !chosen.contains(index) && chosen.count < nodes.count - 1 {
             if faultChance.chance(1, in: 3) { chosen.append(index) }
         }
-        // The decayed disk may be needed for a quorum, and then cannot be: it is no part of the promise.
         core = chosen.sorted()
+    }
+
+    private var hasControlQuorumInCore: Bool {
+        let voters = swarm.broker.controlVoters.map { Int($0.rawValue) - 1 }
+        let sound = voters.filter { core.contains($0) && !nodes[$0].wasTampered }
+        return sound.count > voters.count / 2
     }
 
     private func abandon(_ node: SimulatedNode) {
