@@ -71,7 +71,7 @@ extension Broker {
             // A commit makes room for what was gathered meanwhile.
             if replica.raft.role == .leader { propose(replica) }
         }
-        if replica.group != .control { considerSnapshot(replica) }
+        if replica.group != .control, !replica.isFaulty { considerSnapshot(replica) }
     }
 
     private func process(_ replica: Replica) {
@@ -104,7 +104,8 @@ extension Broker {
             replaceState(replica, descriptor)
             replica.raft.onApplied(descriptor.index)
         }
-        if !replica.ready.committed.isEmpty { apply(replica) }
+        // A damaged replica is replaced whole by a snapshot; what is left of its log may lack its beginning.
+        if !replica.ready.committed.isEmpty, !replica.isFaulty { apply(replica) }
         for state in replica.ready.readStates {
             for index in replica.reads.indices where replica.reads[index].context == state.context {
                 replica.reads[index].index = state.index

@@ -32,7 +32,7 @@ extension Simulation {
         let live = (0..<swarm.partitions).filter { hasQuorumInCore($0) }
         guard
             wait(
-                .seconds(15),
+                .seconds(60),
                 "partitions \(live) are served in the core",
                 { [unowned self] in
                     live.allSatisfy { isServed($0) }
@@ -114,12 +114,12 @@ extension Simulation {
             publishers.append(publisher)
             publisher.begin()
         }
-        guard wait(.seconds(15), "every live partition accepts a publish", { publishers.allSatisfy(\.isIdle) }) else {
+        guard wait(.seconds(60), "every live partition accepts a publish", { publishers.allSatisfy(\.isIdle) }) else {
             return
         }
         let subscribers = clients.compactMap { $0 as? Subscriber }.filter { rooms.contains($0.room.description) }
         _ = wait(
-            .seconds(15),
+            .seconds(60),
             "every live subscriber reaches the head",
             { [unowned self] in
                 subscribers.allSatisfy { subscriber in
