@@ -65,6 +65,7 @@ let package = Package(
 
         // Floor 0.
         pure("Primitives", ["CPosixShims"]),
+        shell("Locks", []),
 
         // Floor 1: codecs.
         pure("WebSocket", ["Primitives"]),
@@ -80,8 +81,8 @@ let package = Package(
 
         // Floor 3: I/O shells.
         shell("SystemOpenSSL", ["COpenSSL"]),
-        shell("LogStorage", ["Primitives", "LogFormat", "CPosixShims"]),
-        shell("EventLoops", ["Primitives", "CPosixShims", nioCore, nioPosix]),
+        shell("LogStorage", ["Locks", "Primitives", "LogFormat", "CPosixShims"]),
+        shell("EventLoops", ["Locks", "Primitives", "CPosixShims", nioCore, nioPosix]),
 
         // Floor 4: services.
         shell("ClusterConfiguration", ["Primitives", .product(name: "TOMLKit", package: "TOMLKit")]),
@@ -110,7 +111,8 @@ let package = Package(
         shell(
             "Node",
             [
-                "Primitives", "PeerProtocol", "LogFormat", "Raft", "Placement", "Rooms", "Broker", "LogStorage",
+                "Locks", "Primitives", "PeerProtocol", "LogFormat", "Raft", "Placement", "Rooms", "Broker",
+                "LogStorage",
                 "EventLoops", "ClusterConfiguration", "Cluster", "Gateway", "Admin", "SystemOpenSSL", "CPosixShims",
                 nioCore, nioPosix, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]
@@ -118,7 +120,8 @@ let package = Package(
         .executableTarget(
             name: "vencejo",
             dependencies: [
-                "CPosixShims", "Primitives", "Admin", "ClusterConfiguration", "ClientProtocol", "Node", "VencejoClient",
+                "Locks", "CPosixShims", "Primitives", "Admin", "ClusterConfiguration", "ClientProtocol", "Node",
+                "VencejoClient",
                 "LogStorage",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -136,11 +139,11 @@ let package = Package(
         ),
 
         // Proof.
-        .target(name: "OwnThread", path: "Tests/OwnThread", swiftSettings: common),
+        .target(name: "OwnThread", dependencies: ["Locks"], path: "Tests/OwnThread", swiftSettings: common),
         pure("HistoryChecker", ["Primitives"]),
         .target(
             name: "DiskSimulation",
-            dependencies: ["LogStorage", "Primitives"],
+            dependencies: ["Locks", "LogStorage", "Primitives"],
             path: "Tests/DiskSimulation",
             swiftSettings: common
         ),
@@ -165,12 +168,13 @@ let package = Package(
         tests("WebSocketTests", ["WebSocket", "Primitives"]),
         tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
         tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),
-        tests("LogStorageTests", ["LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
+        tests("LogStorageTests", ["Locks", "LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
         tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Primitives"]),
         tests(
             "MeshTests",
             [
-                "OwnThread", "Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore, nioPosix,
+                "Locks", "OwnThread", "Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore,
+                nioPosix,
                 logging,
             ]
         ),
@@ -188,14 +192,14 @@ let package = Package(
         tests("RoomsTests", ["Rooms", "Primitives"]),
         tests("PlacementTests", ["Placement", "Primitives"]),
         tests("BrokerTests", ["Broker", "PeerProtocol", "Rooms", "Raft", "Primitives"]),
-        tests("EventLoopsTests", ["EventLoops", "Primitives", nioCore, nioPosix]),
+        tests("EventLoopsTests", ["Locks", "EventLoops", "Primitives", nioCore, nioPosix]),
         tests("ClusterConfigurationTests", ["ClusterConfiguration", "Primitives"]),
         tests("HistoryCheckerTests", ["HistoryChecker", "Primitives"]),
         tests("SimulationTests", ["OwnThread", "SimulationKit", "HistoryChecker", "Broker", "Raft", "Primitives"]),
         tests(
             "ClusterTests",
             [
-                "OwnThread", "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin",
+                "Locks", "OwnThread", "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin",
                 "Primitives",
                 "vencejo",
                 nioCore, nioPosix,

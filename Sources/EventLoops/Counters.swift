@@ -1,3 +1,4 @@
+import Locks
 import Synchronization
 
 /// A counter that many threads raise: every increment counts, none waits (CN-03). For what one shard alone counts, use
@@ -16,9 +17,9 @@ package final class SharedCounter: Sendable {
 /// A shard's figures, copied out about once a tick so that other threads can read a consistent set without touching the
 /// shard.
 package final class Published<Value: Sendable>: Sendable {
-    @usableFromInline let latest: RankedMutex<Value>
+    @usableFromInline let latest: RankedLock<Value>
 
-    @inlinable package init(_ value: Value) { latest = RankedMutex(.metrics, value) }
+    @inlinable package init(_ value: Value) { latest = RankedLock(.metrics, value) }
 
     @inlinable package func store(_ value: Value) { latest.withLock { $0 = value } }
 

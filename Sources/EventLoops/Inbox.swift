@@ -1,3 +1,4 @@
+import Locks
 import NIOCore
 
 /// Messages to a shard from any thread, delivered on its loop in batches and in the order of each sender.
@@ -14,7 +15,7 @@ package final class Inbox<Message: Sendable>: @unchecked Sendable {
         @usableFromInline init() {}
     }
 
-    @usableFromInline let state = RankedMutex(.inbox, State())
+    @usableFromInline let state = RankedLock(.inbox, State())
     /// The most messages that may wait.
     package let capacity: Int
     private let shard: Shard

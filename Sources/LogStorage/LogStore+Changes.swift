@@ -1,7 +1,7 @@
 import Glibc
+import Locks
 import LogFormat
 import Primitives
-import Synchronization
 
 /// A new incarnation of a group's log: on disk, but not yet named by the write-ahead log.
 struct PreparedLog: Sendable {

@@ -1,7 +1,7 @@
 import Glibc
+import Locks
 import LogFormat
 import Primitives
-import Synchronization
 
 /// Entries of a group that a flush has moved into segments: they need not be kept in memory for storage's sake.
 package struct FlushedGroup: Equatable, Sendable {

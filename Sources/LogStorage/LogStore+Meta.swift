@@ -1,7 +1,7 @@
 import Glibc
+import Locks
 import LogFormat
 import Primitives
-import Synchronization
 
 extension LogStore {
     /// Replaces the small file `name` as a whole, durably. Names are up to 64 letters, digits, `-`, `_` and `.`.

@@ -1,7 +1,7 @@
 import Glibc
+import Locks
 import LogFormat
 import Primitives
-import Synchronization
 
 extension LogStore {
     /// Opens the log in `directory`, making it when there is none, and says what every replica begins from.

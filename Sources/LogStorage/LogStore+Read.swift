@@ -1,6 +1,5 @@
 import LogFormat
 import Primitives
-import Synchronization
 
 extension LogStore {
     /// Entries `from...upTo` of a group, from memory or segments: at least one when there is any, and no more after

@@ -1,6 +1,6 @@
+import Locks
 import LogFormat
 import Primitives
-import Synchronization
 
 extension LogStore {
     /// Stores a state-machine snapshot, durable on return, then removes all but the newest `snapshotsKept`.

@@ -1,6 +1,6 @@
+import Locks
 import LogFormat
 import Primitives
-import Synchronization
 
 /// The log of one node: a write-ahead log shared by all groups, and per group segments and snapshots.
 ///
@@ -23,7 +23,7 @@ package final class LogStore<D: Disk>: @unchecked Sendable {
     let disk: D
     let directory: DataDirectory
     package let settings: LogSettings
-    let shared: Mutex<LogState>
+    let shared: Lock<LogState>
     var writer: WriteAheadFile
 
     /// The active write-ahead file, as its writer sees it.
@@ -59,7 +59,7 @@ package final class LogStore<D: Disk>: @unchecked Sendable {
         self.directory = directory
         self.settings = settings
         writer = WriteAheadFile(nextLSN: nextLSN, durableLSN: nextLSN - 1, salts: salts)
-        shared = Mutex(state)
+        shared = Lock(state)
     }
 
     deinit {

@@ -1,7 +1,7 @@
 import Glibc
+import Locks
 import LogFormat
 import Primitives
-import Synchronization
 
 /// The writer's thread.
 extension LogWriter {

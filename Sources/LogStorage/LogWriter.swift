@@ -1,3 +1,4 @@
+import Locks
 import LogFormat
 import Primitives
 import Synchronization
@@ -55,10 +56,10 @@ package final class LogWriter: Sendable {
     let store: any LogBackend
     let inbox = Monitor(Inbox())
     let chores = Monitor(Chores())
-    private let threads = Mutex<[WorkerThread]>([])
+    private let threads = Lock<[WorkerThread]>([])
     private let onFailure: @Sendable (StorageError) -> Void
     let onFlush: @Sendable ([FlushedGroup]) -> Void
-    let syncTimes = Mutex(SyncTimes())
+    let syncTimes = Lock(SyncTimes())
     private let hasFailed = Atomic<Bool>(false)
 
     /// How long syncs took.

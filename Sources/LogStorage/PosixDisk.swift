@@ -1,11 +1,11 @@
 import CPosixShims
 import Glibc
-import Synchronization
+import Locks
 
 /// The real disk.
 package final class PosixDisk: Disk {
     /// Descriptors of `LOCK` files that this object holds, by directory.
-    private let locks = Mutex<[String: Int32]>([:])
+    private let locks = Lock<[String: Int32]>([:])
 
     package init() {}
 

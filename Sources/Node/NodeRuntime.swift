@@ -4,6 +4,7 @@ import ClusterConfiguration
 import EventLoops
 import Gateway
 import Glibc
+import Locks
 import LogStorage
 import Logging
 import NIOCore
@@ -154,7 +155,7 @@ package final class EventLog: Sendable {
     }
 
     private static let capacity = 2048
-    private let entries = RankedMutex(.registry, [Entry]())
+    private let entries = RankedLock(.registry, [Entry]())
 
     func append(kind: String, _ text: String) {
         let entry = Entry(time: WallClock.now(), kind: kind, text: text)

@@ -5,6 +5,7 @@ import Cluster
 import ClusterConfiguration
 import EventLoops
 import Gateway
+import Locks
 import LogStorage
 import Logging
 import NIOCore
@@ -391,7 +392,7 @@ package enum NodeService {
 
 /// How the log's threads find the node once it is there.
 private final class RuntimeBox: Sendable {
-    private let state = RankedMutex<NodeRuntime?>(.registry, nil)
+    private let state = RankedLock<NodeRuntime?>(.registry, nil)
 
     var runtime: NodeRuntime? { state.withLock { $0 } }
     func set(_ runtime: NodeRuntime) { state.withLock { $0 = runtime } }

@@ -1,6 +1,6 @@
 import CPosixShims
 import Glibc
-import Synchronization
+import Locks
 
 /// A process that this one started. It is told to stop when this one ends: its standard input is a pipe that then
 /// closes.
@@ -31,7 +31,7 @@ package final class ChildProcess: Sendable {
     }
 
     package let pid: pid_t
-    private let state = Mutex(State())
+    private let state = Lock(State())
 
     private init(pid: pid_t) { self.pid = pid }
 

@@ -1,9 +1,9 @@
 import Admin
 import ClusterConfiguration
 import Glibc
+import Locks
 import NIOCore
 import Primitives
-import Synchronization
 import VencejoClient
 
 /// A failover to look at: a publisher and a subscriber of a guaranteed room, the room's owner killed with SIGKILL, and
@@ -56,15 +56,15 @@ struct KillDemo {
         let publisher = try await VencejoClient.connect(order)
         let subscriber = try await VencejoClient.connect([first] + order)
         let top = try await publisher.history(Self.room, limit: 0).top
-        let received = Mutex<[UInt64]>([])
+        let received = Lock<[UInt64]>([])
         let reader = Task {
             let options = SubscriptionOptions(start: .after(top))
             for await event in subscriber.subscribe(Self.room, options) {
                 if case .message(let message) = event { received.withLock { $0.append(message.offset) } }
             }
         }
-        let published = Mutex(Published())
-        let stop = Mutex(false)
+        let published = Lock(Published())
+        let stop = Lock(false)
         let run = String(UInt64.random(in: .min ... .max), radix: 36)
         let writer = Task {
             var number = 0
@@ -113,7 +113,7 @@ struct KillDemo {
         _ number: Int,
         run: String,
         _ client: VencejoClient,
-        _ published: borrowing Mutex<Published>
+        _ published: borrowing Lock<Published>
     ) async throws {
         while true {
             do {
@@ -138,7 +138,7 @@ struct KillDemo {
     private func verify(
         _ published: Published,
         from start: RoomPosition,
-        _ received: borrowing Mutex<[UInt64]>
+        _ received: borrowing Lock<[UInt64]>
     ) async throws -> Bool {
         var isGood = true
         func fail(_ text: String) {

@@ -1,9 +1,9 @@
 import Glibc
-import Synchronization
+import Locks
 
 /// Lines on standard output and standard error, from any thread, whole.
 package enum Output {
-    private static let lock = Mutex(())
+    private static let lock = Lock(())
 
     /// A line on standard output, at once.
     package static func line(_ text: String = "") { write(text + "\n", to: STDOUT_FILENO) }

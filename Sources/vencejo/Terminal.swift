@@ -1,12 +1,12 @@
 import Glibc
-import Synchronization
+import Locks
 
 /// Standard output with lines that scroll and, on a terminal, a footer that stays below them.
 final class Terminal: Sendable {
     /// There is a terminal, and so a footer.
     let isInteractive: Bool
     let style: Style
-    private let footer = Mutex<[String]>([])
+    private let footer = Lock<[String]>([])
 
     init(interactive: Bool = true) {
         isInteractive = interactive && isatty(STDOUT_FILENO) == 1

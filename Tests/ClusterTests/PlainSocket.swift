@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
+import Locks
 import Primitives
-import Synchronization
 import WebSocket
 
 @testable import vencejo
@@ -14,14 +14,14 @@ final class PlainSocket: Sendable {
     }
 
     private let descriptor: Int32
-    private let state: Mutex<State>
+    private let state: Lock<State>
     /// The status of the answer to the upgrade.
     let status: Int
 
     private init(descriptor: Int32, status: Int) {
         self.descriptor = descriptor
         self.status = status
-        state = Mutex(State())
+        state = Lock(State())
     }
 
     /// Connects to `target` on loopback and upgrades. When the answer is not 101 the socket is closed and `status`

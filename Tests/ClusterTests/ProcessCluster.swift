@@ -2,8 +2,8 @@ import Admin
 import ClusterConfiguration
 import Foundation
 import Glibc
+import Locks
 import Primitives
-import Synchronization
 import Testing
 import VencejoClient
 
@@ -50,7 +50,7 @@ final class ProcessCluster: Sendable {
     let options: Options
     let nodes: [Node]
     let configurationPath: String
-    private let running: Mutex<[Running]>
+    private let running: Lock<[Running]>
 
     private init(_ options: Options) throws {
         self.options = options
@@ -73,7 +73,7 @@ final class ProcessCluster: Sendable {
             )
         }
         self.nodes = nodes
-        running = Mutex(nodes.map { _ in Running() })
+        running = Lock(nodes.map { _ in Running() })
         try toml().write(toFile: configurationPath, atomically: true, encoding: .utf8)
     }
 
@@ -370,7 +370,7 @@ enum Checkout {
 
 /// Lines collected from a thread.
 final class Lines: Sendable {
-    private let list = Mutex<[String]>([])
+    private let list = Lock<[String]>([])
     func append(_ line: String) { list.withLock { $0.append(line) } }
     var all: [String] { list.withLock { $0 } }
     func contains(_ text: String) -> Bool { all.contains { $0.contains(text) } }
@@ -378,7 +378,7 @@ final class Lines: Sendable {
 
 /// Ports that nobody listens on.
 enum FreePorts {
-    private static let next = Mutex(Int.random(in: 18_000..<26_000))
+    private static let next = Lock(Int.random(in: 18_000..<26_000))
 
     /// Below the range from which the kernel takes the ports of outgoing connections; free at this moment.
     static func take(_ count: Int) throws -> [Int] {

@@ -1,8 +1,8 @@
 import Foundation
 import HistoryChecker
+import Locks
 import NIOCore
 import Primitives
-import Synchronization
 import VencejoClient
 
 /// Publishers and subscribers of a real cluster, and the history of what they saw.
@@ -17,7 +17,7 @@ final class Recorder: Sendable {
         var failures: [String] = []
     }
 
-    private let state = Mutex(State())
+    private let state = Lock(State())
     /// The machine's monotonic clock: one for all that this process records.
     static func now() -> Instant { Instant(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
 

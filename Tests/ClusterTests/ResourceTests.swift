@@ -210,8 +210,9 @@ extension RealProcesses {
             #expect(try await eventually(within: 30) { try await cluster.status(0).diskHealthy })
             var position = RoomPosition(epoch: last?.position?.epoch ?? 0, offset: 0)
             var kept: [UInt64: [UInt8]] = [:]
+            let reader = try await cluster.client(0) { $0.requestMilliseconds = 60_000 }
             while true {
-                let page = try await client.history("full:room", since: position)
+                let page = try await reader.history("full:room", since: position)
                 for message in page.messages {
                     kept[message.offset] = message.data
                     position.offset = message.offset
@@ -221,6 +222,7 @@ extension RealProcesses {
             for (offset, payload) in acknowledged where kept[offset] != payload {
                 Issue.record("acknowledged message at \(offset) is not there")
             }
+            await reader.close()
             await client.close()
         }
     }

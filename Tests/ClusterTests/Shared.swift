@@ -1,10 +1,10 @@
-import Synchronization
+import Locks
 
 /// A value that a test and its tasks share.
 final class Shared<Value: Sendable>: Sendable {
-    private let state: Mutex<Value>
+    private let state: Lock<Value>
 
-    init(_ value: Value) { state = Mutex(value) }
+    init(_ value: Value) { state = Lock(value) }
 
     var value: Value { state.withLock { $0 } }
 

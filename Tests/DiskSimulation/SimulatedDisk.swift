@@ -1,7 +1,7 @@
 import Glibc
+import Locks
 import LogStorage
 import Primitives
-import Synchronization
 
 /// A disk in memory that loses what a real one may lose.
 ///
@@ -73,12 +73,12 @@ package final class SimulatedDisk: Disk {
         var used = 0
     }
 
-    let contents: Mutex<Contents>
-    private let hook = Mutex<(@Sendable (Int) -> Void)?>(nil)
+    let contents: Lock<Contents>
+    private let hook = Lock<(@Sendable (Int) -> Void)?>(nil)
 
-    package init() { contents = Mutex(Contents()) }
+    package init() { contents = Lock(Contents()) }
 
-    private init(_ other: Contents) { contents = Mutex(other) }
+    private init(_ other: Contents) { contents = Lock(other) }
 
     /// A disk with the same contents, durable and not; nothing open, nothing locked, no faults.
     package func fork() -> SimulatedDisk {

@@ -1,8 +1,8 @@
 import EventLoops
 import Glibc
+import Locks
 import NIOCore
 import Primitives
-import Synchronization
 import Testing
 
 /// Frames of a 4-byte little-endian length: echoes each whole frame.
@@ -19,7 +19,7 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
             var closed: [StreamCloseReason] = []
             var open = 0
         }
-        let content = RankedMutex(.registry, Content())
+        let content = RankedLock(.registry, Content())
         var closed: [StreamCloseReason] { content.withLock { $0.closed } }
     }
 
@@ -233,7 +233,7 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
     func pausing() async throws {
         let shards = Shards(count: 1)
         let taken = SharedCounter()
-        let handlers = RankedMutex<[Pausing]>(.registry, [])
+        let handlers = RankedLock<[Pausing]>(.registry, [])
         let box = Box(handlers)
         let listener = try await Listener.open(ListenerSettings(host: "127.0.0.1", port: 0), on: shards.all) {
             let handler = Pausing($1, taken)
@@ -269,8 +269,8 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
     }
 
     private final class Box: Sendable {
-        let value: RankedMutex<[Pausing]>
-        init(_ value: consuming RankedMutex<[Pausing]>) { self.value = value }
+        let value: RankedLock<[Pausing]>
+        init(_ value: consuming RankedLock<[Pausing]>) { self.value = value }
     }
 
     /// Says something and ends the connection while the peer is still sending.
@@ -325,7 +325,7 @@ private final class FrameEcho: ByteStreamHandler, @unchecked Sendable {
         let listener = try await Listener.open(ListenerSettings(host: "127.0.0.1", port: 0), on: shards.all) {
             FrameEcho($1, log)
         }
-        let callers = Mutex<[Caller]>([])
+        let callers = Lock<[Caller]>([])
         let failures = SharedCounter()
         try await shard.loop.submit {
             Dialer.connect(from: shard, host: "127.0.0.1", port: listener.port) { stream in

@@ -1,4 +1,5 @@
 import EventLoops
+import Locks
 import NIOCore
 import Primitives
 import Synchronization
@@ -38,7 +39,7 @@ import Testing
         let tally = Tally(producers: producers)
         let each = UInt64(80_000 / producers)
         let inbox = Inbox<Note>(shard: shards[0], capacity: 1 << 20) { tally.take($0) }
-        let expected = Mutex<UInt64>(0)
+        let expected = Lock<UInt64>(0)
         let refused = SharedCounter()
         onThreads(producers) { producer in
             var sum: UInt64 = 0

@@ -1,8 +1,8 @@
 import EventLoops
 import Glibc
+import Locks
 import NIOCore
 import Primitives
-import Synchronization
 import Testing
 
 @Suite struct ListenerTests {
@@ -17,7 +17,7 @@ import Testing
     @Test("both modes spread connections over all shards", arguments: [true, false])
     func spreading(perShard: Bool) async throws {
         let shards = Shards(count: 3)
-        let counts = Mutex<[Int]>([0, 0, 0])
+        let counts = Lock<[Int]>([0, 0, 0])
         var settings = ListenerSettings(host: "127.0.0.1", port: 0)
         settings.mode = perShard ? .perShard : .single
         let listener = try await Listener.open(settings, on: shards.all) { shard, _ in

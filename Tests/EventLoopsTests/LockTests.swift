@@ -1,7 +1,7 @@
 import EventLoops
 import Glibc
+import Locks
 import Primitives
-import Synchronization
 import Testing
 
 @Suite struct LockTests {
@@ -24,8 +24,8 @@ import Testing
         func crossedOrderIsTrapped() async {
             await #expect(processExitsWith: .failure) {
                 closeInheritedSockets()
-                let outer = RankedMutex(.registry, 0)
-                let inner = RankedMutex(.inbox, 0)
+                let outer = RankedLock(.registry, 0)
+                let inner = RankedLock(.inbox, 0)
                 inner.withLock { a in outer.withLock { b in (a, b) = (b, a) } }
             }
         }
@@ -34,8 +34,8 @@ import Testing
         func equalRanksAreTrapped() async {
             await #expect(processExitsWith: .failure) {
                 closeInheritedSockets()
-                let one = RankedMutex(.metrics, 0)
-                let two = RankedMutex(.metrics, 0)
+                let one = RankedLock(.metrics, 0)
+                let two = RankedLock(.metrics, 0)
                 one.withLock { a in two.withLock { b in (a, b) = (b, a) } }
             }
         }
@@ -43,8 +43,8 @@ import Testing
         @Test("CN-05 a lock may be taken again after it was left, also by an error")
         func releasedRanksAreForgotten() throws {
             struct Refusal: Error {}
-            let outer = RankedMutex(.registry, 0)
-            let inner = RankedMutex(.inbox, 0)
+            let outer = RankedLock(.registry, 0)
+            let inner = RankedLock(.inbox, 0)
             for _ in 0..<3 {
                 #expect(throws: Refusal.self) { try inner.withLock { _ in throw Refusal() } }
                 outer.withLock { a in inner.withLock { b in (a, b) = (a + 1, b + 1) } }
@@ -56,7 +56,7 @@ import Testing
     @Test("CN-04 threads that contend for several locks in rank order all end, and none waits for good")
     func contendersAllEnd() {
         let first = Shared(.lifecycle), second = Shared(.storage), third = Shared(.metrics)
-        let worst = Mutex<[UInt64]>([])
+        let worst = Lock<[UInt64]>([])
         onThreads(8) { thread in
             var random = Xoshiro256(seed: UInt64(thread))
             var longest: UInt64 = 0
@@ -84,7 +84,7 @@ import Testing
     }
 
     private final class Shared: Sendable {
-        let lock: RankedMutex<Int>
-        init(_ rank: LockRank) { lock = RankedMutex(rank, 0) }
+        let lock: RankedLock<Int>
+        init(_ rank: LockRank) { lock = RankedLock(rank, 0) }
     }
 }

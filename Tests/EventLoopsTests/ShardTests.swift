@@ -1,5 +1,6 @@
 import EventLoops
 import Glibc
+import Locks
 import NIOCore
 import Primitives
 import Synchronization
@@ -61,8 +62,8 @@ import Testing
     func ticks() throws {
         let shards = Shards(count: 2)
         defer { try? shards.shutDownBlocking() }
-        let seen = Mutex<[[Instant]]>([[], []])
-        let wall = Mutex<[Timestamp]>([])
+        let seen = Lock<[[Instant]]>([[], []])
+        let wall = Lock<[Timestamp]>([])
         let begin = MonotonicClock.now()
         for shard in shards.all {
             try shard.loop.submit {

@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// Runs `body` on `count` threads of its own at once and waits for all of them. The cooperative pool would run no more
 /// than the machine has cores.

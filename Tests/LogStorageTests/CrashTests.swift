@@ -1,8 +1,8 @@
 import DiskSimulation
+import Locks
 import LogFormat
 import LogStorage
 import Primitives
-import Synchronization
 import Testing
 
 @Suite("Crashes")
@@ -15,8 +15,8 @@ struct CrashTests {
     }
 
     final class Recorder: Sendable {
-        let model = Mutex(CrashModel())
-        let boundaries = Mutex<[Boundary]>([])
+        let model = Lock(CrashModel())
+        let boundaries = Lock<[Boundary]>([])
     }
 
     /// Every boundary of one workload.

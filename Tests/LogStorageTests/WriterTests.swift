@@ -1,9 +1,9 @@
 import DiskSimulation
 import Glibc
+import Locks
 import LogFormat
 import LogStorage
 import Primitives
-import Synchronization
 import Testing
 
 /// A directory of the real file system that is removed when the test ends.
@@ -29,10 +29,10 @@ final class TemporaryDirectory {
 
 /// Waits for a number of completions.
 final class Countdown: Sendable {
-    let left: Mutex<Int>
-    let failures = Mutex<[StorageError]>([])
+    let left: Lock<Int>
+    let failures = Lock<[StorageError]>([])
 
-    init(_ count: Int) { left = Mutex(count) }
+    init(_ count: Int) { left = Lock(count) }
 
     func done(_ result: Result<Void, StorageError>) {
         if case .failure(let error) = result { failures.withLock { $0.append(error) } }
@@ -77,7 +77,7 @@ struct WriterTests {
             settings: WriterTests.settings(),
             seed: 1
         )
-        let flushes = Shared(Mutex<[GroupID: LogIndex]>([:]))
+        let flushes = Shared(Lock<[GroupID: LogIndex]>([:]))
         let writer = LogWriter(
             store: store,
             onFlush: { parts in flushes.value.withLock { for part in parts { $0[part.group] = part.upTo } } },
@@ -202,7 +202,7 @@ struct WriterTests {
     func poisoned() async throws {
         let disk = SimulatedDisk()
         let (store, _) = try openStore(disk)
-        let reports = Shared(Mutex(0))
+        let reports = Shared(Lock(0))
         let writer = LogWriter(store: store, onFailure: { _ in reports.value.withLock { $0 += 1 } })
         disk.faults.failSyncAfter = 0
         for index in LogIndex(1)...3 {

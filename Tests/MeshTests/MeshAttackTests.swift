@@ -4,7 +4,6 @@ import Glibc
 import OwnThread
 import PeerProtocol
 import Primitives
-import Synchronization
 import Testing
 
 /// What a stranger on the mesh port can do: nothing to anyone but itself.

@@ -5,7 +5,6 @@ import OwnThread
 import PeerProtocol
 import Primitives
 import Rooms
-import Synchronization
 import Testing
 
 @Suite(.ownThread) struct MeshTests {

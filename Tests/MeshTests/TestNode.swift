@@ -1,11 +1,11 @@
 import Cluster
 import EventLoops
 import Glibc
+import Locks
 import Logging
 import NIOCore
 import PeerProtocol
 import Primitives
-import Synchronization
 
 /// One mesh on a shard of its own, with everything that it told.
 final class TestNode: Sendable {
@@ -25,7 +25,7 @@ final class TestNode: Sendable {
     private let content: Box
 
     private final class Box: Sendable {
-        let seen = Mutex(Seen())
+        let seen = Lock(Seen())
     }
 
     init(

@@ -1,5 +1,5 @@
 import Glibc
-import Synchronization
+import Locks
 import Testing
 
 /// Runs each test on a thread of its own instead of the shared pool, which has one thread per processor: a test that
@@ -39,7 +39,7 @@ public final class ThreadExecutor: TaskExecutor {
         var isStopped = false
     }
 
-    private let state = Mutex(State())
+    private let state = Lock(State())
     private let wake: Semaphore
 
     /// Starts the thread; `stop` ends it.

@@ -14,6 +14,7 @@ struct Floor {
         Floor(0, "CLZ4", pure: false),
 
         Floor(1, "Primitives", pure: true),
+        Floor(1, "Locks", pure: false, "Glibc"),
 
         Floor(2, "WebSocket", pure: true),
         Floor(2, "ClientProtocol", pure: true),

@@ -131,7 +131,7 @@ private func isProof(_ target: String) -> Bool {
         (#"\bTask\s*(\{|\.|<|\()"#, "no tasks"),
         (#"(^|\s)actor\s+[A-Z]"#, "no actors"),
         (#"\b(async|await)\b"#, "no suspension"),
-        (#"\b(Mutex|NSLock|DispatchQueue|Thread)\b"#, "no threads, no locks"),
+        (#"\b(Mutex|Lock|NSLock|DispatchQueue|Thread)\b"#, "no threads, no locks"),
         (#"\btry!|\bas!"#, "bad input gets a typed error"),
     ]
 
@@ -145,6 +145,24 @@ private func isProof(_ target: String) -> Bool {
                     let found = expression.firstMatch(in: line, range: NSRange(line.startIndex..., in: line)) != nil
                     #expect(!found, "\(file.path):\(index + 1): \(reason): \(file.lines[index])")
                 }
+            }
+        }
+    }
+
+    @Test("CN-06 the gate runs every suite with threads under the thread sanitizer, and no lock is hidden from it")
+    func threadSanitizer() throws {
+        #expect(try Repository.text(".ci/run").contains("\n.ci/thread-sanitizer\n"))
+        let command = try Repository.text(".ci/thread-sanitizer")
+        #expect(command.contains("--sanitize=thread") && !command.contains("suppressions"))
+        // Suites of programs, of the tests themselves and of configuration have one thread; so have the pure ones.
+        let single = ["BenchTests", "ClusterConfigurationTests", "SimulationTests", "TidyTests", "VencejoTests"]
+        for target in try Manifest.targets() where target.isTest && !single.contains(target.name) {
+            let hasThreads = target.dependencies.contains { Floor.of($0)?.isPure == false }
+            #expect(!hasThreads || command.contains(target.name), "\(target.name) is missing from .ci/thread-sanitizer")
+        }
+        for file in try Repository.swiftFiles() {
+            for (index, line) in file.code.enumerated() where line.contains("Mutex<") || line.contains("Mutex(") {
+                Issue.record("\(file.path):\(index + 1): the sanitizer does not see Mutex; use Lock")
             }
         }
     }

@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// The lock order of the whole process (CN-05). A thread may only take a lock of a higher rank than every lock that it
 /// holds; two locks of one rank are never held together. So no cycle of waiting threads can form.
@@ -46,16 +45,16 @@ package enum HeldRanks {
     }
 }
 
-/// A mutex with a place in the lock order. Debug builds stop the process at the first acquisition out of order, whether
-/// or not another thread is there to make it a deadlock; release builds are a plain `Mutex`.
-package struct RankedMutex<Value>: ~Copyable, Sendable {
-    @usableFromInline let mutex: Mutex<Value>
+/// A lock with a place in the lock order. Debug builds stop the process at the first acquisition out of order, whether
+/// or not another thread is there to make it a deadlock; release builds are a plain `Lock`.
+package struct RankedLock<Value>: ~Copyable, Sendable {
+    @usableFromInline let lock: Lock<Value>
     package let rank: LockRank
 
     @inlinable
     package init(_ rank: LockRank, _ value: consuming sending Value) {
         self.rank = rank
-        mutex = Mutex(value)
+        lock = Lock(value)
     }
 
     /// Runs `body` with the lock held; `body` must be short and must not call out.
@@ -67,6 +66,6 @@ package struct RankedMutex<Value>: ~Copyable, Sendable {
             HeldRanks.acquire(rank)
             defer { HeldRanks.release(rank) }
         #endif
-        return try mutex.withLock(body)
+        return try lock.withLock(body)
     }
 }
