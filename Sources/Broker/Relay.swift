@@ -250,10 +250,9 @@ extension Broker {
             }
             post(.published(relay.pending[row].token, answer), to: relay.pending[row].hub)
         }
-        while let first = relay.pending.first, first.isDecided {
-            relay.pending.removeFirst()
+        while !relay.pending.isEmpty, relay.pending[0].isDecided {
+            relay.pendingBytes -= relay.pending.removeFirst().command.count
             pendingPublishes -= 1
-            relay.pendingBytes -= first.command.count
             relay.base += 1
             relay.sent = max(0, relay.sent - 1)
         }

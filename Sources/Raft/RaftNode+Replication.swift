@@ -301,7 +301,8 @@ extension RaftNode {
     // MARK: - Progress
 
     /// The position of a member in `progress`.
-    func progressPosition(_ id: NodeID) -> Int? { progress.firstIndex { $0.id == id } }
+    /// By index: a closure over the elements would copy each of them.
+    func progressPosition(_ id: NodeID) -> Int? { progress.indices.first { progress[$0].id == id } }
 
     /// Makes `progress` match the membership, keeping what is known about those who stay.
     mutating func installProgress() {
