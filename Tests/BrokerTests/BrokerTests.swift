@@ -145,6 +145,37 @@ import Testing
         #expect(late.received["few:x"]?.map(\.offset) == (91...100).map { UInt64($0) })
     }
 
+    @Test("DL-10 a node that was cut off until all that it missed had expired tells its subscribers at once")
+    func expiredWhileCutOff() throws {
+        let cluster = try MiniCluster(adjust: { $0.housekeeping = .milliseconds(100) })
+        cluster.run(milliseconds: 500)
+        let owner = try #require(cluster.owner(of: "short:x"))
+        let other = owner == 1 ? 2 : 1
+        let publisher = MiniClient(cluster, on: owner)
+        let live = MiniClient(cluster, on: other)
+        let worker = MiniClient(cluster, on: other)
+        live.subscribe("short:x")
+        worker.subscribe("short:x", SubscribeOptions(ackWindow: 4, consumer: Array("w".utf8)))
+        cluster.run(milliseconds: 20)
+        for n in 1...2 { publisher.publish("short:x", "\(n)") }
+        cluster.run(milliseconds: 20)
+        cluster.disconnect(owner, other)
+        for n in 3...20 { publisher.publish("short:x", "\(n)") }
+        cluster.run(milliseconds: 1000)
+        cluster.connect(owner, other)
+        cluster.run(milliseconds: 1000)
+        MiniClient.deliver(cluster, [live, worker])
+        for client in [live, worker] {
+            #expect(client.gaps == [Gap(from: 3, to: 20, reason: .trimmed)], "nothing new has to come for that")
+        }
+        for n in 21...24 { publisher.publish("short:x", "\(n)") }
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [live, worker])
+        for client in [live, worker] {
+            #expect(client.received["short:x"]?.map(\.offset) == [1, 2, 21, 22, 23, 24], "a gap fills no window")
+        }
+    }
+
     @Test("DL-08 the same idempotency key or producer sequence takes effect once, on every node")
     func idempotence() throws {
         let cluster = try MiniCluster()

@@ -275,6 +275,8 @@ final class Subscriber: Client {
         guard phase == .subscribed, !isFull else { return }
         note(gap, before: last)
         set(gap.to, epoch)
+        // There is nothing in it to acknowledge.
+        acknowledged = gap.to
     }
 
     override func receive(_ name: RoomName, _ publications: [Publication]) -> UInt64? {
