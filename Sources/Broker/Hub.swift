@@ -92,6 +92,7 @@ package struct Hub {
     struct Start {
         var offset: UInt64
         var wasRecovering: Bool
+        var hasCursor = false
         var gap: Gap?
     }
 
@@ -337,7 +338,7 @@ extension Broker {
         let head = state.next - 1
         var start: Hub.Start
         if let cursor {
-            start = Hub.Start(offset: cursor, wasRecovering: true)
+            start = Hub.Start(offset: cursor, wasRecovering: true, hasCursor: true)
         } else if let wanted = options.recover {
             if wanted.epoch == 0 || wanted.epoch == state.epoch {
                 start = Hub.Start(offset: wanted.offset, wasRecovering: true)
@@ -393,7 +394,10 @@ extension Broker {
         let next = (publications.last?.offset ?? start.offset) + 1
         hub.sessions[Int(slot)].subscriptions[row].next = next
         hub.sessions[Int(slot)].subscriptions[row].settled = start.offset
-        hub.sessions[Int(slot)].subscriptions[row].acknowledged = start.offset
+        // Nobody's place is behind a gap before it acknowledges something there: it may have to be told of it again.
+        var place = start.offset
+        if let gap = start.gap, gap.reason == .trimmed { place = gap.from - 1 }
+        hub.sessions[Int(slot)].subscriptions[row].acknowledged = place
         let state = hub.rooms[Int(room)]
         outbox.edge.append(
             .subscribed(
@@ -414,8 +418,9 @@ extension Broker {
             )
         )
         if start.gap != nil { counters.gapsAnnounced += 1 }
-        // A new consumer's place is kept from its first subscription on, not from its first acknowledgement.
-        if !start.wasRecovering { remember(hub.sessions[Int(slot)].subscriptions[row]) }
+        // A consumer's place is kept from its first subscription on, not from its first acknowledgement; and one that
+        // comes with a place of its own has none here when its acknowledgements were lost with an owner.
+        if !start.hasCursor { remember(hub.sessions[Int(slot)].subscriptions[row]) }
         if next == state.next, window == nil, state.broadcastIn != settling {
             hub.makeLive(slot, row)
         } else {
@@ -492,7 +497,7 @@ extension Broker {
     }
 
     /// The relay has an owner anew. Retention may have gone past what this node had seen of the room, and perhaps no
-    /// message follows that would show the hole.
+    /// message follows that would show the hole. Acknowledgements may have been lost with the owner before.
     func hubResumed(_ name: RoomName, _ epoch: UInt64, _ next: UInt64) {
         guard let room = hub.roomIndex[name], hub.rooms[Int(room)].isLive, epoch == hub.rooms[Int(room)].epoch else {
             return
@@ -500,6 +505,7 @@ extension Broker {
         passOver(room, to: next)
         for slot in hub.rooms[Int(room)].behind {
             guard let row = hub.row(slot, room) else { continue }
+            remember(hub.sessions[Int(slot)].subscriptions[row])
             advance(slot, row)
         }
     }

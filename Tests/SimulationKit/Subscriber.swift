@@ -140,12 +140,6 @@ final class Subscriber: Client {
         return acknowledged
     }
 
-    /// Goes to another connection; what is not acknowledged durably comes again.
-    func reconnect() {
-        phase = .away
-        disconnect(isAbrupt: false)
-    }
-
     override func disconnected(_ connection: Connection) {
         guard self.connection === connection else { return }
         self.connection = nil
