@@ -432,6 +432,7 @@ package final class Broker {
         case .registered(let room, let head, let live): hubRegistered(room, head, live: live)
         case .publications(let room, let epoch, let publications): hubPublications(room, epoch, publications)
         case .fetched(let token, let room, let result): hubFetched(token, room, result)
+        case .resumed(let room, let epoch, let next): hubResumed(room, epoch, next)
         case .roomReset(let room): hubReset(room)
         case .placement(let bytes): adoptPlacement(bytes)
         }

@@ -17,19 +17,22 @@ extension Broker {
         }
         guard position.offset > subscription.acknowledged else { return }
         hub.sessions[Int(session.slot)].subscriptions[row].acknowledged = position.offset
-        if !subscription.consumer.isEmpty { remember(subscription, room, offset: position.offset) }
+        hub.sessions[Int(session.slot)].subscriptions[row].settled = max(subscription.settled, position.offset)
+        remember(hub.sessions[Int(session.slot)].subscriptions[row])
         advance(session.slot, row)
     }
 
-    func remember(_ subscription: Hub.Subscription, _ room: HubRoomID, offset: UInt64) {
-        let state = hub.rooms[Int(room)]
+    /// Has the place of a named consumer stored.
+    func remember(_ subscription: Hub.Subscription) {
+        guard !subscription.consumer.isEmpty else { return }
+        let state = hub.rooms[Int(subscription.room)]
         post(
             .acknowledge(
                 state.partition,
                 CursorUpdate(
                     room: state.name,
                     consumer: subscription.consumer,
-                    position: Position(epoch: state.epoch, offset: offset)
+                    position: Position(epoch: state.epoch, offset: subscription.acknowledged)
                 )
             ),
             to: shard(of: state.partition)
@@ -147,6 +150,7 @@ extension Broker {
                     .gap(session, room, Gap(from: next, to: reply.head.first - 1, reason: .trimmed))
                 )
                 hub.sessions[Int(session.slot)].subscriptions[row].next = reply.head.first
+                hub.sessions[Int(session.slot)].subscriptions[row].settled = reply.head.first - 1
             }
             let from = hub.sessions[Int(session.slot)].subscriptions[row].next
             var fresh = reply.publications.filter { $0.offset >= from }

@@ -47,6 +47,8 @@ package struct Hub {
         var isPaused = false
         var ackWindow: UInt32?
         var acknowledged: UInt64 = 0
+        /// Up to here nothing counts against the window: it is acknowledged, or gone, and nobody acknowledges a gap.
+        var settled: UInt64 = 0
         var consumer: [UInt8] = []
         /// A subscription made anew in the same room must not take the answers of the one before.
         var serial: UInt32 = 0
@@ -90,6 +92,7 @@ package struct Hub {
     struct Start {
         var offset: UInt64
         var wasRecovering: Bool
+        var hasCursor = false
         var gap: Gap?
     }
 
@@ -335,7 +338,7 @@ extension Broker {
         let head = state.next - 1
         var start: Hub.Start
         if let cursor {
-            start = Hub.Start(offset: cursor, wasRecovering: true)
+            start = Hub.Start(offset: cursor, wasRecovering: true, hasCursor: true)
         } else if let wanted = options.recover {
             if wanted.epoch == 0 || wanted.epoch == state.epoch {
                 start = Hub.Start(offset: wanted.offset, wasRecovering: true)
@@ -390,7 +393,11 @@ extension Broker {
         if let window, publications.count > Int(window) { publications.removeLast(publications.count - Int(window)) }
         let next = (publications.last?.offset ?? start.offset) + 1
         hub.sessions[Int(slot)].subscriptions[row].next = next
-        hub.sessions[Int(slot)].subscriptions[row].acknowledged = (publications.first?.offset ?? next) - 1
+        hub.sessions[Int(slot)].subscriptions[row].settled = start.offset
+        // Nobody's place is behind a gap before it acknowledges something there: it may have to be told of it again.
+        var place = start.offset
+        if let gap = start.gap, gap.reason == .trimmed { place = gap.from - 1 }
+        hub.sessions[Int(slot)].subscriptions[row].acknowledged = place
         let state = hub.rooms[Int(room)]
         outbox.edge.append(
             .subscribed(
@@ -411,11 +418,9 @@ extension Broker {
             )
         )
         if start.gap != nil { counters.gapsAnnounced += 1 }
-        let subscription = hub.sessions[Int(slot)].subscriptions[row]
-        if !subscription.consumer.isEmpty, !start.wasRecovering {
-            // A new consumer's place is kept from its first subscription on, not from its first acknowledgement.
-            remember(subscription, room, offset: subscription.acknowledged)
-        }
+        // A consumer's place is kept from its first subscription on, not from its first acknowledgement; and one that
+        // comes with a place of its own has none here when its acknowledgements were lost with an owner.
+        if !start.hasCursor { remember(hub.sessions[Int(slot)].subscriptions[row]) }
         if next == state.next, window == nil, state.broadcastIn != settling {
             hub.makeLive(slot, row)
         } else {
@@ -463,20 +468,8 @@ extension Broker {
         guard epoch == hub.rooms[index].epoch, let first = publications.first, let last = publications.last,
             last.offset >= hub.rooms[index].next
         else { return }
+        passOver(room, to: first.offset)
         let next = hub.rooms[index].next
-        if first.offset > next {
-            // Retention went past what this node had seen of the room.
-            counters.gapsAnnounced += 1
-            for slot in hub.rooms[index].live {
-                outbox.edge.append(
-                    .gap(
-                        SessionID(slot: slot, generation: hub.sessions[Int(slot)].generation),
-                        room,
-                        Gap(from: next, to: first.offset - 1, reason: .trimmed)
-                    )
-                )
-            }
-        }
         hub.rooms[index].next = last.offset + 1
         if !hub.rooms[index].live.isEmpty {
             hub.rooms[index].broadcastIn = settling
@@ -503,9 +496,40 @@ extension Broker {
         }
     }
 
+    /// The relay has an owner anew. Retention may have gone past what this node had seen of the room, and perhaps no
+    /// message follows that would show the hole. Acknowledgements may have been lost with the owner before.
+    func hubResumed(_ name: RoomName, _ epoch: UInt64, _ next: UInt64) {
+        guard let room = hub.roomIndex[name], hub.rooms[Int(room)].isLive, epoch == hub.rooms[Int(room)].epoch else {
+            return
+        }
+        passOver(room, to: next)
+        for slot in hub.rooms[Int(room)].behind {
+            guard let row = hub.row(slot, room) else { continue }
+            remember(hub.sessions[Int(slot)].subscriptions[row])
+            advance(slot, row)
+        }
+    }
+
+    /// What the live position lacks before `next` is gone: those at it are told.
+    private func passOver(_ room: HubRoomID, to next: UInt64) {
+        let state = hub.rooms[Int(room)]
+        guard next > state.next else { return }
+        hub.rooms[Int(room)].next = next
+        counters.gapsAnnounced += 1
+        for slot in state.live {
+            outbox.edge.append(
+                .gap(
+                    SessionID(slot: slot, generation: hub.sessions[Int(slot)].generation),
+                    room,
+                    Gap(from: state.next, to: next - 1, reason: .trimmed)
+                )
+            )
+        }
+    }
+
     func windowLeft(_ subscription: Hub.Subscription) -> Int {
         guard let window = subscription.ackWindow else { return .max >> 1 }
-        let outstanding = subscription.next - 1 - min(subscription.acknowledged, subscription.next - 1)
+        let outstanding = subscription.next - 1 - min(subscription.settled, subscription.next - 1)
         return outstanding >= UInt64(window) ? 0 : Int(UInt64(window) - outstanding)
     }
 

@@ -202,6 +202,8 @@ package enum ShardMessage: Sendable {
     case registered(RoomName, head: RoomHead, live: Bool)
     case publications(RoomName, epoch: UInt64, [Publication])
     case fetched(token: UInt64, RoomName, Result<FetchReply, RequestError>)
+    /// An owner took the room's registration anew. It goes on at `next`; what was not sent before that is gone.
+    case resumed(RoomName, epoch: UInt64, next: UInt64)
     /// The room's history began anew.
     case roomReset(RoomName)
     /// From the control group's shard to the others.

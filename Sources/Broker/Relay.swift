@@ -478,6 +478,9 @@ extension Broker {
                 return
             }
             next = max(next, min(reply.head.first, reply.head.next))
+            for hub in 0..<settings.shards where row.hubs & (UInt64(1) << UInt64(hub)) != 0 {
+                post(.resumed(room, epoch: row.epoch, next: next), to: hub)
+            }
             let publications = reply.publications.filter { $0.offset >= next }
             if let last = publications.last { next = last.offset + 1 }
             relay.rooms[room]?.next = next

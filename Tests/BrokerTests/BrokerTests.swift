@@ -145,6 +145,37 @@ import Testing
         #expect(late.received["few:x"]?.map(\.offset) == (91...100).map { UInt64($0) })
     }
 
+    @Test("DL-10 a node that was cut off until all that it missed had expired tells its subscribers at once")
+    func expiredWhileCutOff() throws {
+        let cluster = try MiniCluster(adjust: { $0.housekeeping = .milliseconds(100) })
+        cluster.run(milliseconds: 500)
+        let owner = try #require(cluster.owner(of: "short:x"))
+        let other = owner == 1 ? 2 : 1
+        let publisher = MiniClient(cluster, on: owner)
+        let live = MiniClient(cluster, on: other)
+        let worker = MiniClient(cluster, on: other)
+        live.subscribe("short:x")
+        worker.subscribe("short:x", SubscribeOptions(ackWindow: 4, consumer: Array("w".utf8)))
+        cluster.run(milliseconds: 20)
+        for n in 1...2 { publisher.publish("short:x", "\(n)") }
+        cluster.run(milliseconds: 20)
+        cluster.disconnect(owner, other)
+        for n in 3...20 { publisher.publish("short:x", "\(n)") }
+        cluster.run(milliseconds: 1000)
+        cluster.connect(owner, other)
+        cluster.run(milliseconds: 1000)
+        MiniClient.deliver(cluster, [live, worker])
+        for client in [live, worker] {
+            #expect(client.gaps == [Gap(from: 3, to: 20, reason: .trimmed)], "nothing new has to come for that")
+        }
+        for n in 21...24 { publisher.publish("short:x", "\(n)") }
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [live, worker])
+        for client in [live, worker] {
+            #expect(client.received["short:x"]?.map(\.offset) == [1, 2, 21, 22, 23, 24], "a gap fills no window")
+        }
+    }
+
     @Test("DL-08 the same idempotency key or producer sequence takes effect once, on every node")
     func idempotence() throws {
         let cluster = try MiniCluster()
@@ -204,6 +235,61 @@ import Testing
         cluster.run(milliseconds: 50)
         MiniClient.deliver(cluster, [next])
         #expect(next.received["jobs"]?.map(\.offset) == (4...20).map { UInt64($0) })
+    }
+
+    @Test("DL-02 an acknowledgement that is lost with the owner is sent to the next one while the consumer stays")
+    func acknowledgementLostWithOwner() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let owner = try #require(cluster.owner(of: "jobs"))
+        let others = (1...3).filter { $0 != owner }
+        let publisher = MiniClient(cluster, on: others[0])
+        let worker = MiniClient(cluster, on: others[1])
+        worker.subscribe("jobs", SubscribeOptions(ackWindow: 4, consumer: Array("w".utf8)))
+        cluster.run(milliseconds: 20)
+        for n in 1...10 { publisher.publish("jobs", "\(n)") }
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, [publisher, worker])
+        guard case .success(let answer) = worker.subscribed["jobs"] else { Issue.record("not subscribed"); return }
+        cluster.cut.insert([NodeID(UInt64(others[1])), NodeID(UInt64(owner))])
+        try cluster.broker(others[1]).acknowledge(
+            worker.session,
+            room: RoomName("jobs"),
+            position: Position(epoch: answer.epoch, offset: 3)
+        )
+        cluster.run(milliseconds: 1200)
+        cluster.kill(owner)
+        cluster.run(milliseconds: 3000)
+        cluster.broker(others[1]).closeSession(worker.session)
+        let next = MiniClient(cluster, on: others[0])
+        next.subscribe("jobs", SubscribeOptions(ackWindow: 100, consumer: Array("w".utf8)))
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [next])
+        #expect(next.received["jobs"]?.map(\.offset) == (4...10).map { UInt64($0) })
+    }
+
+    @Test("DL-02 a consumer that comes with a place of its own has a cursor from then on")
+    func placeWithoutCursor() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 500)
+        let owner = try #require(cluster.owner(of: "jobs"))
+        let publisher = MiniClient(cluster, on: owner)
+        for n in 1...10 { publisher.publish("jobs", "\(n)") }
+        cluster.run(milliseconds: 20)
+        // Its gateway died before it had passed the first acknowledgement on.
+        let worker = MiniClient(cluster, on: owner == 1 ? 2 : 1)
+        let consumer = Array("w".utf8)
+        let place = Position(epoch: 0, offset: 3)
+        worker.subscribe("jobs", SubscribeOptions(recover: place, ackWindow: 4, consumer: consumer))
+        cluster.run(milliseconds: 1200)
+        MiniClient.deliver(cluster, [worker])
+        #expect(worker.received["jobs"]?.map(\.offset) == [4, 5, 6, 7])
+        cluster.broker(worker.number).closeSession(worker.session)
+        let next = MiniClient(cluster, on: owner)
+        next.subscribe("jobs", SubscribeOptions(ackWindow: 100, consumer: consumer))
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [next])
+        #expect(next.received["jobs"]?.map(\.offset) == (4...10).map { UInt64($0) })
     }
 
     @Test(

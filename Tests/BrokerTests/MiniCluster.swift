@@ -27,6 +27,7 @@ final class MiniCluster {
     static let namespaces = NamespaceTable([
         NamespacePolicy(prefix: Array("be:".utf8), deliveryClass: .bestEffort),
         NamespacePolicy(prefix: Array("few:".utf8), retentionCount: 10),
+        NamespacePolicy(prefix: Array("short:".utf8), retentionMilliseconds: 500),
     ])
 
     init(nodes: Int = 3, partitions: Int = 4, adjust: (inout BrokerSettings) -> Void = { _ in }) throws {
@@ -155,6 +156,21 @@ final class MiniCluster {
     }
 
     func heal() { cut.removeAll() }
+
+    /// The link between two nodes breaks, and both notice; `connect` makes it anew.
+    func disconnect(_ one: Int, _ other: Int) {
+        for (a, b) in [(one, other), (other, one)] {
+            cut.insert([NodeID(UInt64(a)), NodeID(UInt64(b))])
+            broker(a).onPeerDown(NodeID(UInt64(b)))
+        }
+    }
+
+    func connect(_ one: Int, _ other: Int) {
+        for (a, b) in [(one, other), (other, one)] {
+            cut.remove([NodeID(UInt64(a)), NodeID(UInt64(b))])
+            broker(a).onPeerUp(NodeID(UInt64(b)))
+        }
+    }
 
     func takeEdge(_ number: Int) -> [(directive: EdgeDirective, live: [UInt32])] {
         let id = NodeID(UInt64(number))

@@ -100,16 +100,14 @@ extension Simulation {
         return head
     }
 
-    /// Consumers acknowledge all that they have, and every replica's cursor gets there. An acknowledgement may be
-    /// lost with an owner that hands over; then the consumer, once it comes back, gets the messages and acknowledges
-    /// them again.
+    /// Consumers acknowledge all that they have, each offset once, and every replica's cursor gets there: what is lost
+    /// with an owner that hands over is sent to the next one.
     private func checkCursors() {
         for client in clients {
             guard let consumer = client as? Subscriber, consumer.isConsumer else { continue }
             let name = Array("c\(consumer.number)".utf8)
             let partition = PartitionID(consumer.room.slot * UInt32(swarm.partitions) / HashSlot.count)
             let group = GroupID(partition: partition)
-            var patience = now + swarm.broker.cursorFlush * 3 + .milliseconds(500)
             // A window of one message takes a round trip for each.
             let limit = Interval.seconds(60) + .milliseconds(40) * head(of: consumer.room)
             let isStored = wait(limit, "consumer \(consumer.number)'s cursor is stored") { [unowned self] in
@@ -124,13 +122,6 @@ extension Simulation {
                     trace.line(now) { "consumer \(consumer.number) acknowledged \(wanted), stored \(cursors)" }
                     // A consumer that never acknowledged anything need not have one.
                     if cursors.allSatisfy({ $0 == wanted || wanted == 0 }) { return true }
-                }
-                if consumer.isSubscribed, consumer.last ?? 0 < head {
-                    patience = now + swarm.broker.cursorFlush * 3 + .milliseconds(500)
-                }
-                if now > patience {
-                    patience = now + swarm.broker.cursorFlush * 3 + .milliseconds(500)
-                    consumer.reconnect()
                 }
                 return false
             }

@@ -140,12 +140,6 @@ final class Subscriber: Client {
         return acknowledged
     }
 
-    /// Goes to another connection; what is not acknowledged durably comes again.
-    func reconnect() {
-        phase = .away
-        disconnect(isAbrupt: false)
-    }
-
     override func disconnected(_ connection: Connection) {
         guard self.connection === connection else { return }
         self.connection = nil
@@ -275,6 +269,8 @@ final class Subscriber: Client {
         guard phase == .subscribed, !isFull else { return }
         note(gap, before: last)
         set(gap.to, epoch)
+        // There is nothing in it to acknowledge.
+        acknowledged = gap.to
     }
 
     override func receive(_ name: RoomName, _ publications: [Publication]) -> UInt64? {
