@@ -7,7 +7,7 @@ import Primitives
 /// 1. Every write-ahead file is scanned in order. What cannot be read is damage, but for the end of the last file above
 ///    the highest position known durable: that is a torn tail.
 /// 2. The last incarnation of every group is found, and its segments and newest snapshot are opened.
-/// 3. The records are applied in order, as they were when they were appended.
+/// 3. The records are applied in order, as they were when they were appended, but for what later ones replaced.
 /// 4. What does not add up (holes, logs that end before where a checkpoint says they did) is damage too.
 struct Recoverer<D: Disk> {
     let disk: D
@@ -268,6 +268,7 @@ struct Recoverer<D: Disk> {
             case .file, .damage: break
             }
         }
+        dropReplaced()
         for event in events {
             switch event {
             case .file(var file):
@@ -286,6 +287,28 @@ struct Recoverer<D: Disk> {
             }
         }
         events = []
+    }
+
+    /// Takes from the records what later ones replaced. The file in which a replaced tail began may be gone, freed as
+    /// soon as the replacement was durable; what is left of the tail would then look like the far side of a hole.
+    private mutating func dropReplaced() {
+        var replacedFrom: [GroupID: LogIndex] = [:]
+        for event in events.indices.reversed() {
+            guard case .items(var items) = events[event] else { continue }
+            var isChanged = false
+            for index in items.indices.reversed() {
+                let item = items[index]
+                guard item.incarnation == incarnations[item.group], let first = item.entries.first?.index else {
+                    continue
+                }
+                let from = replacedFrom[item.group] ?? .max
+                replacedFrom[item.group] = min(from, first)
+                guard item.entries[item.entries.count - 1].index >= from else { continue }
+                items[index].entries.removeAll { $0.index >= from }
+                isChanged = true
+            }
+            if isChanged { events[event] = .items(items) }
+        }
     }
 
     private mutating func note(_ group: GroupID, _ incarnation: UInt64) {

@@ -100,6 +100,35 @@ struct SegmentTests {
         )
     }
 
+    @Test("a replaced tail is not missed when the file in which it began is gone", arguments: [false, true])
+    func replacedTail(hasSnapshot: Bool) throws {
+        let disk = SimulatedDisk()
+        let (store, _) = try openStore(disk)
+        while store.sealedFiles == 0 {
+            let next = store.retained(group: group(1)).lastIndex + 1
+            try store.append([LogItem(group: group(1), entries: [sampleEntry(group(1), next)])])
+        }
+        // The second file begins with the entry `split`, and replaces from before it on.
+        let split = store.retained(group: group(1)).lastIndex
+        try store.append([LogItem(group: group(1), entries: sampleEntries(group(1), (split + 1)...(split + 3)))])
+        let replaced = sampleEntries(group(1), (split - 1)...(split + 1), term: 2)
+        try store.append([LogItem(group: group(1), hardState: HardState(term: 2), entries: replaced)])
+        try store.sync()
+        try store.settle()
+        #expect(store.sealedFiles == 0)
+        if hasSnapshot {
+            let descriptor = sampleDescriptor(split, term: 2)
+            try store.saveSnapshot(group: group(1), descriptor: descriptor, state: sampleState(group(1), split))
+        }
+        disk.crash(keeping: .nothing)
+        let (again, recovery) = try openStore(disk, seed: 2)
+        #expect(recovery.report.damages.isEmpty)
+        #expect(recovery.replica(1)?.isFaulty == false)
+        #expect(recovery.replica(1)?.lastIndex == split + 1)
+        try again.settle()
+        #expect(try again.readAll(group(1)) == sampleEntries(group(1), 1...(split - 2)) + replaced)
+    }
+
     @Test("entries that do not continue the log are refused before anything is written")
     func contiguity() throws {
         let disk = SimulatedDisk()

@@ -26,6 +26,8 @@ final class Publisher: Client {
         var connection: UInt32 = 0
         var invoked = Instant.zero
         var attempts = 0
+        /// Not sent again before.
+        var rested = Instant.zero
     }
 
     let kind: Kind
@@ -111,6 +113,10 @@ final class Publisher: Client {
         guard !open.isEmpty, let connection = connection ?? connect() else { return }
         for row in open.indices where open[row].command == nil {
             if kind != .keyed, kind != .stamped, open[row].attempts > 0 { continue }
+            if open[row].rested > simulation.now {
+                if kind == .stamped { return }
+                continue
+            }
             let command = command()
             open[row].command = command
             open[row].connection = connection.number
@@ -221,6 +227,9 @@ final class Publisher: Client {
             open.remove(at: row)
         } else {
             open[row].command = nil
+            // Every attempt is one more entry: clients that never slow down can ask for more than a cluster with
+            // entries of one command and messages of one entry does, and keep its queue longer than their patience.
+            open[row].rested = simulation.now + simulation.swarm.broker.requestTimeout * UInt64(message.attempts / 10)
         }
     }
 

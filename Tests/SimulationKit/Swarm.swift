@@ -142,7 +142,8 @@ struct Swarm {
         settings.degradedAfter = .milliseconds(500)
         settings.requestTimeout = .milliseconds(chance.pick([500, 2000]))
         settings.cursorFlush = .milliseconds(chance.pick([50, 300]))
-        settings.housekeeping = .milliseconds(chance.pick([200, 1000]))
+        // Each partition's is an entry: many partitions on a slow disk would never all be at rest at once.
+        settings.housekeeping = max(.milliseconds(chance.pick([200, 1000])), .milliseconds(50 * UInt64(partitions)))
         settings.rebalanceInterval = .milliseconds(chance.pick([300, 1000]))
         settings.publishWindow = chance.pick([2, 16, 16_384])
         settings.batchBytes = chance.pick([1, 300, 128 << 10])
