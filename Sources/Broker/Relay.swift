@@ -35,7 +35,7 @@ final class Relay {
     /// Rooms in order of registration; the walk over them must not depend on hashing.
     var roomOrder: [RoomName] = []
     var fetches: [UInt64: PendingFetch] = [:]
-    var nextToken: UInt64 = 1
+    var nextToken: UInt64
 
     var cursors: [CursorUpdate] = []
     var cursorsDue: Instant?
@@ -91,6 +91,9 @@ final class Relay {
     init(partition: PartitionID, gateway: GatewayID, now: Instant) {
         self.partition = partition
         self.gateway = gateway
+        // An owner may still read the disk for an earlier life of this node; its answer must not fit a fetch of this
+        // one. 48 bits of chance, and tokens stay short.
+        nextToken = gateway.rawValue >> 16
         lostAt = now
         lastPublish = now
         lastProgress = now

@@ -120,7 +120,7 @@ package struct PublishRefusal: Equatable, Sendable {
 /// Asks an owner where a room stands and for messages from `from` on.
 package struct FetchRequest: Equatable, Sendable {
     package var partition: PartitionID
-    /// Echoed in the reply; unique per (sender, partition).
+    /// Echoed in the reply; unique per (sender, partition), whatever the sender's restarts.
     package var token: UInt64
     package var room: RoomName
     /// Also register the sender as interested: every later message is pushed.

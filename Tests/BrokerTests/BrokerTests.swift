@@ -1,4 +1,5 @@
 import Broker
+import PeerProtocol
 import Primitives
 import Rooms
 import Testing
@@ -399,6 +400,40 @@ import Testing
             let first = UInt64((index + 21) % 20) + 1
             #expect(reader.received["busy"]?.map(\.offset) == (first...60).map { $0 }, "reader \(index)")
         }
+    }
+
+    @Test("DL-10 an owner's late answer to a node's earlier life is not taken for an answer to this one")
+    func answersToAnEarlierLife() throws {
+        let cluster = try MiniCluster(nodes: 9, partitions: 1)
+        cluster.run(milliseconds: 1000)
+        // Neither a control voter nor a replica: it may begin anew with an empty disk.
+        let group = GroupID(partition: cluster.broker(1).partition(of: RoomName("log")))
+        let number = try #require((6...9).first { cluster.broker($0).raftNode(group) == nil })
+        let publisher = MiniClient(cluster, on: number)
+        for n in 1...20 { publisher.publish("log", "\(n)") }
+        cluster.run(milliseconds: 100)
+        /// The owner has answered the subscriber, but the answer is held.
+        func resume(from offset: UInt64) -> MiniClient {
+            MiniClient(cluster, on: number).subscribe("log")
+            cluster.run(milliseconds: 20)
+            cluster.hold(number)
+            let client = MiniClient(cluster, on: number)
+            client.subscribe("log", SubscribeOptions(recover: Position(epoch: 0, offset: offset)))
+            cluster.settle()
+            return client
+        }
+        _ = resume(from: 10)
+        let late = try cluster.restart(number)
+        cluster.run(milliseconds: 1000)
+        let reader = resume(from: 5)
+        for (from, message) in late {
+            if case .fetched = message { cluster.broker(number).onPeerMessage(from: from, message) }
+        }
+        cluster.release()
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [reader])
+        #expect(late.contains { if case .fetched = $0.message { true } else { false } })
+        #expect(reader.received["log"]?.map(\.offset) == (6...20).map { UInt64($0) })
     }
 
     @Test("CL-21 an owner that stands still without closing its connections stops counting as one")

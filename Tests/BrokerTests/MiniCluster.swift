@@ -9,6 +9,7 @@ import Rooms
 final class MiniCluster {
     let ids: [NodeID]
     private(set) var brokers: [NodeID: Broker] = [:]
+    private var settings: [NodeID: BrokerSettings] = [:]
     private var now = Instant(nanoseconds: 1_000_000_000)
     private var wall: Timestamp = 1_700_000_000_000
     private var logs: [NodeID: [GroupID: [Entry]]] = [:]
@@ -44,6 +45,7 @@ final class MiniCluster {
                 seed: id.rawValue
             )
             adjust(&settings)
+            self.settings[id] = settings
             brokers[id] = try Broker(settings: settings, restored: [], now: now, wall: wall)
         }
         for a in ids { for b in ids where a != b { brokers[a]?.onPeerUp(b) } }
@@ -144,6 +146,23 @@ final class MiniCluster {
         let dead = NodeID(UInt64(number))
         brokers[dead] = nil
         for id in ids where id != dead { brokers[id]?.onPeerDown(dead) }
+    }
+
+    /// Ends a node that holds no replica, and begins its next life. Returns what was held for it.
+    func restart(_ number: Int) throws -> [(from: NodeID, message: PeerMessage)] {
+        kill(number)
+        let id = NodeID(UInt64(number))
+        let late = held
+        held.removeAll()
+        heldNode = nil
+        edge[id] = []
+        settings[id]!.seed += 1000
+        brokers[id] = try Broker(settings: settings[id]!, restored: [], now: now, wall: wall)
+        for peer in ids where peer != id {
+            brokers[peer]?.onPeerUp(id)
+            brokers[id]?.onPeerUp(peer)
+        }
+        return late
     }
 
     /// Cuts a node off without a word: links stay up, nothing passes.
