@@ -88,7 +88,8 @@ extension RealProcesses {
                     return lines.contains { $0.contains("data directory was replaced") }
                 }
                 #expect(isExplained)
-                #expect(cluster.log(0).contains { $0.contains("refused") }, "n1 itself says why it waits")
+                let isSaid = try await eventually(within: 30) { cluster.log(0).contains { $0.contains("refused") } }
+                #expect(isSaid, "n1 itself says why it waits")
                 #expect(await cluster.admin(0).unreadiness() != nil)
                 // The others are a majority and go on.
                 try await cluster.awaitReady([1, 2])
@@ -128,8 +129,12 @@ extension RealProcesses {
             try await ProcessCluster.run(options) { cluster in
                 try await cluster.startAndAwaitReady()
                 for index in cluster.nodes.indices {
-                    #expect(cluster.log(index).contains { $0.contains("at least 3") })
-                    #expect(cluster.log(index).contains { $0.contains("zone") && $0.contains("only") })
+                    let isSaid = try await eventually(within: 30) {
+                        let lines = cluster.log(index)
+                        return lines.contains { $0.contains("at least 3") }
+                            && lines.contains { $0.contains("zone") && $0.contains("only") }
+                    }
+                    #expect(isSaid)
                     #expect(try await cluster.status(index).warnings.contains { $0.contains("at least 3") })
                 }
                 let client = try await cluster.client(0)
