@@ -71,11 +71,13 @@ let package = Package(
         pure("WebSocket", ["Primitives"]),
         pure("ClientProtocol", ["Primitives"]),
         pure("LogFormat", ["Primitives", "CLZ4"]),
+        pure("RESP", ["Primitives"]),
 
         // Floor 2: protocols and state machines.
         pure("Raft", ["Primitives"]),
         pure("Placement", ["Primitives"]),
         pure("Rooms", ["Primitives"]),
+        pure("Keys", ["Primitives", "RESP"]),
         pure("PeerProtocol", ["Primitives", "Raft", "Rooms"]),
         pure("Broker", ["Primitives", "PeerProtocol", "Raft", "Placement", "Rooms"]),
 

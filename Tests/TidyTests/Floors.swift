@@ -20,10 +20,12 @@ struct Floor {
         Floor(2, "ClientProtocol", pure: true),
         Floor(2, "LogFormat", pure: true),
         Floor(2, "HistoryChecker", pure: true),
+        Floor(2, "RESP", pure: true),
 
         Floor(3, "Raft", pure: true),
         Floor(3, "Placement", pure: true),
         Floor(3, "Rooms", pure: true),
+        Floor(3, "Keys", pure: true),
 
         Floor(4, "PeerProtocol", pure: true),
 

@@ -1,0 +1,293 @@
+import Primitives
+
+/// A hash table for keys, fields and members: linear hashing over a slab of entries in chunks.
+///
+/// - It grows and shrinks by one bucket at a time: no rehash stops the loop.
+/// - `scan` walks in the order of bit-reversed hashes. A bucket is an interval of that order and splitting it halves the
+///   interval, so a cursor keeps its meaning whatever happens meanwhile: what stays in the table throughout a scan is
+///   returned at least once, as Redis promises.
+/// - A copy shares everything; writing to one of them copies the chunks that are touched. So a snapshot is a copy.
+/// - The order depends on the seed, the keys and their history alone, so replicas agree on it.
+package struct KeyTable<Value: Sendable>: Sendable {
+    package struct Entry: Sendable {
+        package let key: [UInt8]
+        package var value: Value
+        let hash: UInt64
+        var next: Int32
+    }
+
+    private static var chunkBits: Int { 6 }
+    private static var chunkSize: Int { 1 << chunkBits }
+    /// Entries per bucket, at which a bucket is split.
+    private static var load: Int { 1 }
+
+    private var seed: UInt64
+    private var chunks: [[Entry?]] = []
+    private var free: [Int32] = []
+    private var used: Int32 = 0
+    /// First entry of each bucket, or -1. There are `1 << level` + `split` buckets.
+    private var heads: [Int32] = [-1]
+    private var level = 0
+    private var split = 0
+    package private(set) var count = 0
+
+    package init(seed: UInt64) { self.seed = seed }
+
+    package var isEmpty: Bool { count == 0 }
+
+    // MARK: Look-up
+
+    private func hash(_ key: UnsafeRawBufferPointer) -> UInt64 {
+        // FNV over words with a strong finish; the seed is drawn at creation, so that clients cannot choose collisions.
+        var state = seed ^ UInt64(truncatingIfNeeded: key.count) &* 0x9e37_79b9_7f4a_7c15
+        var position = 0
+        while position + 8 <= key.count {
+            let word = key.loadUnaligned(fromByteOffset: position, as: UInt64.self)
+            state = SplitMix64.mix(state ^ word)
+            position += 8
+        }
+        var rest: UInt64 = 0
+        var shift: UInt64 = 0
+        while position < key.count {
+            rest |= UInt64(key[position]) << shift
+            shift += 8
+            position += 1
+        }
+        return SplitMix64.mix(state ^ rest)
+    }
+
+    private func bucket(_ hash: UInt64) -> Int {
+        let low = Int(truncatingIfNeeded: hash & ((1 << UInt64(level)) - 1))
+        if low >= split { return low }
+        return Int(truncatingIfNeeded: hash & ((1 << UInt64(level + 1)) - 1))
+    }
+
+    /// The entry's place, good until the next insertion or removal.
+    package func find(_ key: [UInt8]) -> Int32? {
+        guard count > 0 else { return nil }
+        let hash = key.withUnsafeBytes { self.hash($0) }
+        var slot = heads[bucket(hash)]
+        while slot >= 0 {
+            let row = chunks[Int(slot) >> Self.chunkBits]
+            guard let entry = row[Int(slot) & (Self.chunkSize - 1)] else { return nil }
+            if entry.hash == hash, entry.key == key { return slot }
+            slot = entry.next
+        }
+        return nil
+    }
+
+    package func key(at slot: Int32) -> [UInt8] {
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.key
+    }
+
+    /// The value at a place that `find`, `insert` or `scan` gave.
+    package subscript(slot: Int32) -> Value {
+        get { chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.value }
+        _modify {
+            yield &chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.value
+        }
+    }
+
+    package subscript(key: [UInt8]) -> Value? { find(key).map { self[$0] } }
+
+    // MARK: Change
+
+    /// Adds a key that is not there; returns its place.
+    @discardableResult
+    package mutating func insert(_ key: [UInt8], _ value: Value) -> Int32 {
+        let hash = key.withUnsafeBytes { self.hash($0) }
+        let slot: Int32
+        if let reused = free.popLast() {
+            slot = reused
+        } else {
+            slot = used
+            used += 1
+            if Int(slot) >> Self.chunkBits == chunks.count { chunks.append([]) }
+            chunks[chunks.count - 1].append(nil)
+        }
+        let bucket = bucket(hash)
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] = Entry(
+            key: key,
+            value: value,
+            hash: hash,
+            next: heads[bucket]
+        )
+        heads[bucket] = slot
+        count += 1
+        if count > heads.count * Self.load { grow() }
+        return slot
+    }
+
+    /// Sets the value of a key, whether or not it was there; true when it is new.
+    @discardableResult
+    package mutating func set(_ key: [UInt8], _ value: Value) -> Bool {
+        if let slot = find(key) {
+            self[slot] = value
+            return false
+        }
+        insert(key, value)
+        return true
+    }
+
+    @discardableResult
+    package mutating func remove(_ key: [UInt8]) -> Value? {
+        guard let slot = find(key) else { return nil }
+        let hash = entry(slot).hash
+        unlink(slot, from: bucket(hash))
+        let value = entry(slot).value
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] = nil
+        free.append(slot)
+        count -= 1
+        if count == 0 {
+            self = KeyTable(seed: seed)
+        } else if heads.count > 4, count < heads.count * Self.load / 4 {
+            shrink()
+        }
+        return value
+    }
+
+    package mutating func removeAll() { self = KeyTable(seed: seed) }
+
+    private func entry(_ slot: Int32) -> Entry {
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!
+    }
+
+    private mutating func setNext(_ slot: Int32, _ next: Int32) {
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.next = next
+    }
+
+    private mutating func unlink(_ slot: Int32, from bucket: Int) {
+        let next = entry(slot).next
+        if heads[bucket] == slot {
+            heads[bucket] = next
+            return
+        }
+        var at = heads[bucket]
+        while at >= 0 {
+            let following = entry(at).next
+            if following == slot {
+                setNext(at, next)
+                return
+            }
+            at = following
+        }
+    }
+
+    private mutating func grow() {
+        let from = split
+        heads.append(-1)
+        let bit = UInt64(1) << UInt64(level)
+        split += 1
+        if split == 1 << level {
+            split = 0
+            level += 1
+        }
+        var slot = heads[from]
+        heads[from] = -1
+        // Chains keep their order, so that a split says nothing new about history.
+        var tails: (Int32, Int32) = (-1, -1)
+        let to = heads.count - 1
+        while slot >= 0 {
+            let entry = entry(slot)
+            let next = entry.next
+            setNext(slot, -1)
+            if entry.hash & bit == 0 {
+                if tails.0 < 0 { heads[from] = slot } else { setNext(tails.0, slot) }
+                tails.0 = slot
+            } else {
+                if tails.1 < 0 { heads[to] = slot } else { setNext(tails.1, slot) }
+                tails.1 = slot
+            }
+            slot = next
+        }
+    }
+
+    private mutating func shrink() {
+        if split == 0 {
+            level -= 1
+            split = 1 << level
+        }
+        split -= 1
+        var slot = heads.removeLast()
+        while slot >= 0 {
+            let next = entry(slot).next
+            setNext(slot, heads[split])
+            heads[split] = slot
+            slot = next
+        }
+    }
+
+    // MARK: Walks
+
+    /// Calls `body` for the entries of at least one bucket and until about `wanted` were seen; returns the cursor to go
+    /// on from, 0 at the end. Any cursor is valid.
+    package func scan(_ cursor: UInt64, _ wanted: Int, _ body: (Int32) -> Void) -> UInt64 {
+        guard count > 0 else { return 0 }
+        var position = cursor
+        var seen = 0
+        var visited = 0
+        // Empty buckets count for a tenth, as in Redis, so that a call ends.
+        while seen < max(1, wanted), visited < max(1, wanted) * 10 {
+            let hash = KeyTable.reversed(position)
+            let bucket = bucket(hash)
+            let depth = bucket < split || bucket >= 1 << level ? level + 1 : level
+            var slot = heads[bucket]
+            while slot >= 0 {
+                body(slot)
+                seen += 1
+                slot = entry(slot).next
+            }
+            visited += 1
+            guard depth > 0 else { return 0 }
+            // The bucket is the interval of reversed hashes that begin with its reversed number.
+            let width = UInt64(1) << UInt64(64 - depth)
+            position = (position & ~(width - 1)) &+ width
+            if position == 0 { return 0 }
+        }
+        return position
+    }
+
+    private static func reversed(_ value: UInt64) -> UInt64 {
+        var v = value
+        v = (v >> 1) & 0x5555_5555_5555_5555 | (v & 0x5555_5555_5555_5555) << 1
+        v = (v >> 2) & 0x3333_3333_3333_3333 | (v & 0x3333_3333_3333_3333) << 2
+        v = (v >> 4) & 0x0f0f_0f0f_0f0f_0f0f | (v & 0x0f0f_0f0f_0f0f_0f0f) << 4
+        return v.byteSwapped
+    }
+
+    /// Calls `body` for every entry, in the order of their places; stops when it returns false.
+    package func forEach(_ body: (_ slot: Int32, _ key: [UInt8], _ value: Value) throws -> Bool) rethrows {
+        for (row, chunk) in chunks.enumerated() {
+            for (column, entry) in chunk.enumerated() {
+                guard let entry else { continue }
+                let slot = Int32(row << Self.chunkBits | column)
+                guard try body(slot, entry.key, entry.value) else { return }
+            }
+        }
+    }
+
+    package var keys: [[UInt8]] {
+        var keys: [[UInt8]] = []
+        keys.reserveCapacity(count)
+        forEach { _, key, _ in
+            keys.append(key)
+            return true
+        }
+        return keys
+    }
+
+    /// Any entry, each about as likely as the others; the table must not be empty.
+    package func randomSlot(_ random: inout Xoshiro256) -> Int32 {
+        precondition(count > 0)
+        // The slab is at least a quarter full in all but degenerate cases; walk on from a hole in those.
+        for _ in 0..<64 {
+            let slot = Int32(random.below(UInt64(used)))
+            if chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] != nil { return slot }
+        }
+        var slot = Int32(random.below(UInt64(used)))
+        while chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] == nil {
+            slot = slot + 1 == used ? 0 : slot + 1
+        }
+        return slot
+    }
+}

@@ -1,0 +1,159 @@
+import DequeModule
+import Primitives
+import RESP
+
+/// What a command's code is given and does. Replies go to the writer; an error's text replaces what was written.
+package typealias Handler =
+    @Sendable (inout Keyspace, Call, inout RESPWriter) throws(CommandError) -> Void
+
+extension Keyspace {
+    /// The commands on keys, by the file that has their code.
+    package static let rows: [String] = [
+        StringCommands.table, GenericCommands.table, BitmapCommands.table, ListCommands.table, HashCommands.table,
+        SetCommands.table, SortedSetCommands.table, StreamCommands.table,
+    ]
+
+    private static let handlers: [[UInt8]: Handler] = {
+        var all: [[UInt8]: Handler] = [:]
+        for family in [
+            StringCommands.handlers, GenericCommands.handlers, BitmapCommands.handlers, ListCommands.handlers,
+            HashCommands.handlers, SetCommands.handlers, SortedSetCommands.handlers, StreamCommands.handlers,
+        ] {
+            for (name, handler) in family {
+                precondition(all.updateValue(handler, forKey: Array(name.utf8)) == nil, name)
+            }
+        }
+        return all
+    }()
+
+    package enum Outcome: Equatable, Sendable {
+        /// The reply is written.
+        case replied
+        /// Nothing is written: the reply comes in `served`.
+        case blocked
+    }
+
+    /// Runs one command, whose name and number of arguments are right. Waiters are served by `serveWaiters`, which the
+    /// caller calls after it: after the whole of a transaction.
+    @discardableResult
+    package mutating func execute(_ call: Call, _ reply: inout RESPWriter) -> Outcome {
+        let mark = reply.count
+        let name = call.arguments[0].map { $0 >= 65 && $0 <= 90 ? $0 | 32 : $0 }
+        guard let handler = Keyspace.handlers[name] else {
+            reply.error("ERR unknown command '\(String(decoding: call.arguments[0], as: UTF8.self))'")
+            return .replied
+        }
+        do throws(CommandError) {
+            try handler(&self, call, &reply)
+            return .replied
+        } catch {
+            reply.rollBack(to: mark)
+            if error == .blocked { return .blocked }
+            reply.error(error.text)
+            return .replied
+        }
+    }
+
+    // MARK: Waiting
+
+    /// The command waits at `keys` until one of them changes or `deadline` (milliseconds since 1970, 0 = for ever).
+    /// Throws `.blocked`; where nobody can wait it answers as if the time were up.
+    ///
+    /// `call` is run again as it is given here, so a command that means "from now on" says so in it (XREAD `$`).
+    mutating func block(
+        _ call: Call,
+        at keys: [[UInt8]],
+        until deadline: Int64,
+        onTimeout: Waiters.Timeout,
+        wakesOnRemoval: Bool = false,
+        _ reply: inout RESPWriter
+    ) throws(CommandError) {
+        guard let waiter = call.waiter else {
+            Keyspace.writeTimeout(onTimeout, &reply)
+            return
+        }
+        guard waiters.count < Keyspace.waitersMax || call.isRetry else {
+            throw .message("ERR max number of blocked clients reached")
+        }
+        waiters.add(
+            waiter,
+            Waiters.Waiter(
+                call: call,
+                version: reply.version,
+                keys: keys.map { DatabaseKey(database: call.database, key: $0) },
+                deadline: deadline,
+                onTimeout: onTimeout,
+                arrival: 0,
+                wakesOnRemoval: wakesOnRemoval
+            )
+        )
+        throw .blocked
+    }
+
+    package static let waitersMax = 100_000
+
+    /// A blocking command's timeout, seconds with a fraction, as a deadline; 0 stays 0.
+    func blockDeadline(seconds text: [UInt8]) throws(CommandError) -> Int64 {
+        guard let seconds = Decimal.double(text), seconds.isFinite else {
+            throw .message("ERR timeout is not a float or out of range")
+        }
+        if seconds < 0 { throw .message("ERR timeout is negative") }
+        if seconds == 0 { return 0 }
+        let milliseconds = (seconds * 1000).rounded(.up)
+        guard milliseconds < Double(Int64.max - now) else { throw .message("ERR timeout is out of range") }
+        return now + Int64(milliseconds)
+    }
+
+    /// Runs the commands of those who wait at keys that have changed, first come, first served, until none can go on.
+    package mutating func serveWaiters() {
+        while !ready.isEmpty {
+            let keys = ready
+            ready = []
+            for key in keys {
+                for id in waiters.waiting(at: key) {
+                    guard let waiter = waiters.waiters[id] else { continue }
+                    guard waiter.wakesOnRemoval || exists(key.database, key.key) else { break }
+                    var call = waiter.call
+                    call.isRetry = true
+                    var writer = RESPWriter(version: waiter.version)
+                    if execute(call, &writer) == .replied {
+                        waiters.remove(id)
+                        served.append(ServedWaiter(waiter: id, reply: writer.bytes))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers those whose time is up.
+    package mutating func timeOutWaiters() {
+        for id in waiters.due(now) { unblock(id) }
+    }
+
+    /// When the next waiter's time is up; milliseconds since 1970.
+    package var nextTimeout: Int64? { waiters.nextDeadline }
+    package var waiterCount: Int { waiters.count }
+
+    /// Ends a wait as if its time were up, or with an error (CLIENT UNBLOCK). False when nobody waits there.
+    @discardableResult
+    package mutating func unblock(_ id: WaiterID, error: String? = nil) -> Bool {
+        guard let waiter = waiters.remove(id) else { return false }
+        var writer = RESPWriter(version: waiter.version)
+        if let error { writer.error(error) } else { Keyspace.writeTimeout(waiter.onTimeout, &writer) }
+        served.append(ServedWaiter(waiter: id, reply: writer.bytes))
+        return true
+    }
+
+    /// The connection is gone: nobody is answered.
+    package mutating func forget(_ id: WaiterID) { waiters.remove(id) }
+
+    /// All connections of a gateway are gone.
+    package mutating func forget(gateway: UInt64) { for id in waiters.of(gateway: gateway) { waiters.remove(id) } }
+
+    private static func writeTimeout(_ timeout: Waiters.Timeout, _ reply: inout RESPWriter) {
+        switch timeout {
+        case .null: reply.null()
+        case .nullArray: reply.nullArray()
+        }
+    }
+}

@@ -1,0 +1,61 @@
+/// Numbers as text, strictly as Redis reads and writes them.
+package enum Decimal {
+    /// Appends the digits of `value`.
+    package static func append(_ value: Int64, to bytes: inout [UInt8]) {
+        if value >= 0, value < 10 {
+            bytes.append(48 + UInt8(value))
+            return
+        }
+        var magnitude = value.magnitude
+        if value < 0 { bytes.append(UInt8(ascii: "-")) }
+        let start = bytes.count
+        while magnitude > 0 {
+            bytes.append(48 + UInt8(truncatingIfNeeded: magnitude % 10))
+            magnitude /= 10
+        }
+        bytes[start...].reverse()
+    }
+
+    package static func bytes(of value: Int64) -> [UInt8] {
+        var bytes: [UInt8] = []
+        append(value, to: &bytes)
+        return bytes
+    }
+
+    /// A 64-bit integer with nothing around it: no blanks, no plus, no leading zeros, no "-0" (Redis: string2ll).
+    package static func integer(_ text: some Collection<UInt8>) -> Int64? {
+        guard let first = text.first, text.count <= 20 else { return nil }
+        var rest = text.dropFirst(0)
+        let isNegative = first == UInt8(ascii: "-")
+        if isNegative { rest = rest.dropFirst() }
+        guard let lead = rest.first, lead >= 48, lead <= 57 else { return nil }
+        if lead == 48 { return rest.count == 1 && !isNegative ? 0 : nil }
+        var value: UInt64 = 0
+        for byte in rest {
+            guard byte >= 48, byte <= 57 else { return nil }
+            let (product, overflow) = value.multipliedReportingOverflow(by: 10)
+            let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 48))
+            if overflow || carry { return nil }
+            value = sum
+        }
+        if isNegative { return value <= UInt64(Int64.max) + 1 ? Int64(truncatingIfNeeded: 0 &- value) : nil }
+        return Int64(exactly: value)
+    }
+
+    /// A double as Redis reads scores and increments: what strtod takes, without blanks around it and not NaN.
+    package static func double(_ text: some Collection<UInt8>) -> Double? {
+        guard let first = text.first, text.count <= 512, first > 32, !text.contains(0) else { return nil }
+        let string = String(decoding: text, as: UTF8.self)
+        guard let value = Double(string), !value.isNaN else { return nil }
+        return value
+    }
+
+    /// The shortest text that reads back as the same double: `3`, `0.1`, `1e+20`, `inf`, `-inf`.
+    package static func text(of value: Double) -> String {
+        if value.isNaN { return "nan" }
+        if value.isInfinite { return value < 0 ? "-inf" : "inf" }
+        if value == 0 { return value.sign == .minus ? "-0" : "0" }
+        if value == value.rounded(.towardZero), value.magnitude < 1e17 { return String(Int64(value)) }
+        return value.description
+    }
+}
