@@ -78,8 +78,8 @@ let package = Package(
         pure("Placement", ["Primitives"]),
         pure("Rooms", ["Primitives"]),
         pure("Keys", ["Primitives", "RESP"]),
-        pure("PeerProtocol", ["Primitives", "Raft", "Rooms"]),
-        pure("Broker", ["Primitives", "PeerProtocol", "Raft", "Placement", "Rooms"]),
+        pure("PeerProtocol", ["Primitives", "Raft", "Rooms", "Keys"]),
+        pure("Broker", ["Primitives", "PeerProtocol", "Raft", "Placement", "Rooms", "Keys", "RESP"]),
 
         // Floor 3: I/O shells.
         shell("SystemOpenSSL", ["COpenSSL"]),
@@ -94,6 +94,13 @@ let package = Package(
             [
                 "Primitives", "WebSocket", "ClientProtocol", "Broker", "Rooms", "EventLoops", "SystemOpenSSL", nioCore,
                 nioPosix, logging, collections,
+            ]
+        ),
+        shell(
+            "RESPServer",
+            [
+                "Primitives", "RESP", "Keys", "Broker", "Rooms", "EventLoops", "SystemOpenSSL", nioCore, logging,
+                collections,
             ]
         ),
         shell(

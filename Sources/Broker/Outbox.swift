@@ -1,3 +1,4 @@
+import Keys
 import PeerProtocol
 import Primitives
 import Rooms
@@ -170,6 +171,18 @@ package enum EdgeDirective: Sendable {
     case gap(SessionID, HubRoomID, Gap)
     /// The server ended the subscription; the client may subscribe again (insufficient state).
     case resubscribe(SessionID, RoomName)
+
+    // For the shim.
+    /// A unit's result.
+    case keys(RequestToken, Result<KeyOutcome, RequestError>)
+    /// The reply to a wait; nil: nobody can say what became of it, and the connection closes.
+    case served(ticket: UInt64, reply: [UInt8]?)
+    /// Subscribers in the cluster that a publish was sent to.
+    case received(RequestToken, Result<Int, RequestError>)
+    case patternSubscribed(RequestToken, Glob)
+    /// A message of a room that matches a pattern of this shard.
+    case patternMessage(RoomName, Publication)
+    case channels(RequestToken, Result<ChannelReply, RequestError>)
 }
 
 /// Things worth a log line, an entry in the event list or a counter (CL-13).

@@ -277,6 +277,8 @@ package final class GatewayShard: @unchecked Sendable {
         case .resubscribe(let session, let name):
             guard let connection = connection(of: session) else { return }
             resubscribe(connection, name)
+        // For the shim.
+        case .keys, .served, .received, .patternSubscribed, .patternMessage, .channels: break
         }
     }
 

@@ -144,6 +144,8 @@ extension Keyspace {
         return true
     }
 
+    package func isWaiting(_ id: WaiterID) -> Bool { waiters.waiters[id] != nil }
+
     /// The connection is gone: nobody is answered.
     package mutating func forget(_ id: WaiterID) { waiters.remove(id) }
 

@@ -209,6 +209,13 @@ package struct Keyspace: Sendable {
         return true
     }
 
+    /// Removes a key to make room.
+    package mutating func evict(_ database: Int, _ key: [UInt8]) {
+        guard remove(database, key) else { return }
+        statistics.evicted &+= 1
+        notify(.evicted, "evicted", database, key)
+    }
+
     /// Notes that a command changed what `key` holds: its watchers are told, and those who wait at it are looked at.
     mutating func touch(_ database: Int, _ key: [UInt8]) {
         version &+= 1

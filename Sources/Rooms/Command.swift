@@ -162,11 +162,3 @@ package struct CommandBatchWriter {
         writer.write(Tag.housekeeping.rawValue)
     }
 }
-
-/// One incarnation of one gateway shard: the source of a stream of publishes, so that a publish that was sent again
-/// after a failover takes effect once (Raft dissertation 6.3, RIFL).
-package struct GatewayID: RawRepresentable, Hashable, Sendable {
-    package var rawValue: UInt64
-
-    package init(rawValue: UInt64) { self.rawValue = rawValue }
-}

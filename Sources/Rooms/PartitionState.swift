@@ -22,7 +22,7 @@ package struct PartitionState: Sendable {
     private var limits: RoomLimits { namespaces?.limits ?? RoomLimits() }
     var rooms: [Room] = []
     var roomIndex: [RoomName: Int] = [:]
-    private var gateways = GatewayStreams()
+    private var gateways = GatewayStreams<PublishOutcome>()
     /// Publish commands in the retained log that were not appended: (log index, ordinal among the entry's publishes).
     private var rejected: Deque<Rejected> = []
 

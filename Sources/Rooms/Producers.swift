@@ -2,7 +2,7 @@ import DequeModule
 import Primitives
 
 /// What became of a publish. Decided at apply, so that every replica decides alike.
-package enum PublishOutcome: Equatable, Sendable {
+package enum PublishOutcome: Equatable, Sendable, StreamOutcome {
     /// Appended at this position.
     case appended(Position)
     /// It had been appended before, at this position.

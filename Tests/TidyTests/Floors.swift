@@ -49,6 +49,7 @@ struct Floor {
             "ServiceLifecycle",
             "Logging"
         ),
+        Floor(6, "RESPServer", pure: false, "DequeModule", "Glibc", "NIOCore", "Logging"),
         Floor(6, "VencejoClient", pure: false, "NIOCore", "NIOPosix", "Synchronization"),
 
         Floor(7, "Node", pure: false, "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging", "UnixSignals"),

@@ -1,22 +1,41 @@
 import DequeModule
-import Primitives
 
-/// What a partition remembers of each gateway's stream of publishes: enough to answer again, never to append again.
+/// One incarnation of one gateway shard: the source of a stream of commands to a partition, so that one that was sent
+/// again after a failover takes effect once (Raft dissertation 6.3, RIFL).
+package struct GatewayID: RawRepresentable, Hashable, Sendable {
+    package var rawValue: UInt64
+
+    @inlinable package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// The result of a gateway's command, as replicas keep it until the gateway has seen it.
+package protocol StreamOutcome: Sendable {
+    func encode(into writer: inout ByteWriter)
+    init(from reader: inout ByteReader) throws(DecodeError)
+}
+
+/// What a partition remembers of each gateway's stream of commands: enough to answer again, never to do it again.
 ///
-/// Sequences are dense per (gateway, partition). A gateway that sends its pending publishes again after a failover gets
+/// Sequences are dense per (gateway, partition). A gateway that sends its pending commands again after a failover gets
 /// the first outcome of each. Outcomes that the gateway has seen (`acknowledgedBelow`) are forgotten.
-struct GatewayStreams: Sendable {
-    static let limit = 65_536
-    static let idle: UInt64 = 10 * 60 * 1000
-    static let outcomesPerGateway = 65_536
+package struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
+    package static var limit: Int { 65_536 }
+    package static var idle: UInt64 { 10 * 60 * 1000 }
+    package static var outcomesPerGateway: Int { 65_536 }
 
-    private struct Stream: Sendable {
-        var next: UInt64
+    @usableFromInline struct Stream: Sendable {
+        @usableFromInline var next: UInt64
         /// Outcomes of sequences `next - outcomes.count ..< next`.
-        var outcomes: Deque<PublishOutcome>
-        var lastTime: Timestamp
+        @usableFromInline var outcomes: Deque<Outcome>
+        @usableFromInline var lastTime: Timestamp
 
-        mutating func record(_ outcome: PublishOutcome, acknowledgedBelow: UInt64, now: Timestamp) {
+        @usableFromInline init(next: UInt64, outcomes: Deque<Outcome>, lastTime: Timestamp) {
+            self.next = next
+            self.outcomes = outcomes
+            self.lastTime = lastTime
+        }
+
+        @inlinable mutating func record(_ outcome: Outcome, acknowledgedBelow: UInt64, now: Timestamp) {
             outcomes.append(outcome)
             next += 1
             lastTime = now
@@ -29,23 +48,23 @@ struct GatewayStreams: Sendable {
         }
     }
 
-    enum Verdict {
+    package enum Verdict {
         case fresh
-        case repeated(PublishOutcome?)
+        case repeated(Outcome?)
         /// A sequence above the next one: the owner's go-back-N let something slip; never appended.
         case outOfOrder
     }
 
-    private var streams: [GatewayID: Int] = [:]
+    @usableFromInline var streams: [GatewayID: Int] = [:]
     /// The row of the last look-up: publishes of one gateway come in runs.
-    private var lastID = GatewayID(rawValue: 0)
-    private var lastRow = -1
-    private var ids: [GatewayID] = []
-    private var rows: [Stream] = []
+    @usableFromInline var lastID = GatewayID(rawValue: 0)
+    @usableFromInline var lastRow = -1
+    @usableFromInline var ids: [GatewayID] = []
+    @usableFromInline var rows: [Stream] = []
 
-    init() {}
+    @inlinable package init() {}
 
-    private mutating func row(of gateway: GatewayID) -> Int? {
+    @inlinable mutating func row(of gateway: GatewayID) -> Int? {
         if lastRow >= 0, gateway == lastID { return lastRow }
         guard let row = streams[gateway] else { return nil }
         lastID = gateway
@@ -53,7 +72,7 @@ struct GatewayStreams: Sendable {
         return row
     }
 
-    mutating func verdict(_ gateway: GatewayID, _ sequence: UInt64) -> Verdict {
+    @inlinable package mutating func verdict(_ gateway: GatewayID, _ sequence: UInt64) -> Verdict {
         guard let row = row(of: gateway) else { return .fresh }
         let next = rows[row].next
         if sequence == next { return .fresh }
@@ -63,10 +82,10 @@ struct GatewayStreams: Sendable {
         return .repeated(back <= count ? rows[row].outcomes[Int(count - back)] : nil)
     }
 
-    mutating func record(
+    @inlinable package mutating func record(
         _ gateway: GatewayID,
         _ sequence: UInt64,
-        _ outcome: PublishOutcome,
+        _ outcome: Outcome,
         acknowledgedBelow: UInt64,
         now: Timestamp
     ) {
@@ -82,7 +101,7 @@ struct GatewayStreams: Sendable {
         rows[row].record(outcome, acknowledgedBelow: acknowledgedBelow, now: now)
     }
 
-    mutating func expire(now: Timestamp) {
+    @inlinable package mutating func expire(now: Timestamp) {
         guard rows.contains(where: { now > $0.lastTime + GatewayStreams.idle }) || rows.count > GatewayStreams.limit
         else { return }
         var kept: [(GatewayID, Stream)] = []
@@ -101,7 +120,7 @@ struct GatewayStreams: Sendable {
         }
     }
 
-    func encode(into writer: inout ByteWriter) {
+    @inlinable package func encode(into writer: inout ByteWriter) {
         writer.writeVarint(UInt64(rows.count))
         for (index, row) in rows.enumerated() {
             writer.write(ids[index].rawValue)
@@ -112,14 +131,14 @@ struct GatewayStreams: Sendable {
         }
     }
 
-    init(from reader: inout ByteReader) throws(DecodeError) {
+    @inlinable package init(from reader: inout ByteReader) throws(DecodeError) {
         for _ in 0..<(try reader.readCount(limit: GatewayStreams.limit * 2, "gateway streams")) {
             let id = GatewayID(rawValue: try reader.read())
             let next = try reader.readVarint()
             let time = try reader.readVarint()
-            var outcomes: Deque<PublishOutcome> = []
+            var outcomes: Deque<Outcome> = []
             for _ in 0..<(try reader.readCount(limit: GatewayStreams.outcomesPerGateway + 1, "outcomes")) {
-                outcomes.append(try PublishOutcome(from: &reader))
+                outcomes.append(try Outcome(from: &reader))
             }
             streams[id] = rows.count
             ids.append(id)
