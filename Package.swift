@@ -178,7 +178,7 @@ let package = Package(
         tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
         tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),
         tests("LogStorageTests", ["Locks", "LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
-        tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Primitives"]),
+        tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Keys", "Primitives"]),
         tests(
             "MeshTests",
             [
@@ -200,7 +200,7 @@ let package = Package(
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
         tests("RoomsTests", ["Rooms", "Primitives"]),
         tests("PlacementTests", ["Placement", "Primitives"]),
-        tests("BrokerTests", ["Broker", "PeerProtocol", "Rooms", "Raft", "Primitives"]),
+        tests("BrokerTests", ["Broker", "PeerProtocol", "Rooms", "Raft", "Keys", "Primitives"]),
         tests("EventLoopsTests", ["Locks", "EventLoops", "Primitives", nioCore, nioPosix]),
         tests("ClusterConfigurationTests", ["ClusterConfiguration", "Primitives"]),
         tests("HistoryCheckerTests", ["HistoryChecker", "Primitives"]),

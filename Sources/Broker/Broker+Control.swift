@@ -7,6 +7,7 @@ import Raft
 package struct ControlState: Sendable {
     package private(set) var nodes: [ClusterNode] = []
     package private(set) var partitions = 0
+    package private(set) var keyPartitions = 0
     package private(set) var replicationFactor = 0
     package private(set) var placement: PlacementTable?
 
@@ -19,18 +20,20 @@ package struct ControlState: Sendable {
     static func initialize(
         nodes: [ClusterNode],
         partitions: Int,
+        keyPartitions: Int,
         replicationFactor: Int,
         placement: PlacementTable
     ) -> [UInt8] {
         var writer = ByteWriter(capacity: 256)
         writer.write(Tag.initialize.rawValue)
-        writeBody(nodes, partitions, replicationFactor, placement, to: &writer)
+        writeBody(nodes, partitions, keyPartitions, replicationFactor, placement, to: &writer)
         return writer.bytes
     }
 
     private static func writeBody(
         _ nodes: [ClusterNode],
         _ partitions: Int,
+        _ keyPartitions: Int,
         _ replicationFactor: Int,
         _ placement: PlacementTable,
         to writer: inout ByteWriter
@@ -43,6 +46,7 @@ package struct ControlState: Sendable {
             writer.writeVarint(UInt64(node.weight))
         }
         writer.writeVarint(UInt64(partitions))
+        writer.writeVarint(UInt64(keyPartitions))
         writer.writeVarint(UInt64(replicationFactor))
         writer.write(placement)
     }
@@ -84,6 +88,7 @@ package struct ControlState: Sendable {
             )
         }
         partitions = try reader.readCount(limit: 16384, "partitions")
+        keyPartitions = try reader.readCount(limit: 16384, "key partitions")
         replicationFactor = try reader.readCount(limit: 16, "replication factor")
         placement = try reader.readPlacementTable()
         try reader.expectEnd()
@@ -92,7 +97,7 @@ package struct ControlState: Sendable {
     func encodeSnapshot() -> [UInt8] {
         guard let placement else { return [] }
         var writer = ByteWriter(capacity: 256)
-        ControlState.writeBody(nodes, partitions, replicationFactor, placement, to: &writer)
+        ControlState.writeBody(nodes, partitions, keyPartitions, replicationFactor, placement, to: &writer)
         return writer.bytes
     }
 
@@ -122,7 +127,7 @@ extension Broker {
             table = try PlacementTable.repair(
                 previous: nil,
                 nodes: settings.nodes.map { PlacementNode(id: $0.id, zone: $0.zone, weight: $0.weight) },
-                partitions: settings.partitions,
+                partitions: settings.allPartitions,
                 replicationFactor: settings.replicationFactor
             )
         } catch {
@@ -133,6 +138,7 @@ extension Broker {
             ControlState.initialize(
                 nodes: settings.nodes,
                 partitions: settings.partitions,
+                keyPartitions: settings.keyPartitions,
                 replicationFactor: settings.replicationFactor,
                 placement: table
             )
@@ -142,13 +148,16 @@ extension Broker {
 
     func applyControl(_ entry: Entry) throws(DecodeError) {
         if try control.apply(entry.data), let table = control.placement {
-            guard control.partitions == settings.partitions else {
+            for (setting, made, wanted) in [
+                ("cluster.partitions", control.partitions, settings.partitions),
+                ("keys.partitions", control.keyPartitions, settings.keyPartitions),
+            ] where made != wanted {
                 outbox.events.append(
                     .fatal(
                         .control,
                         index: entry.index,
-                        reason: "the cluster was made with \(control.partitions) partitions, cluster.partitions says "
-                            + "\(settings.partitions): set it back, the number is fixed at creation"
+                        reason: "the cluster was made with \(setting) = \(made), the file says \(wanted): set it back, "
+                            + "the number is fixed at creation"
                     )
                 )
                 return
@@ -176,10 +185,10 @@ extension Broker {
     }
 
     private func install(_ table: PlacementTable) {
-        guard table.replicas.count == settings.partitions, table.epoch > (placement?.epoch ?? 0) else { return }
+        guard table.replicas.count == settings.allPartitions, table.epoch > (placement?.epoch ?? 0) else { return }
         placement = table
         outbox.events.append(.placementApplied(epoch: table.epoch, partitions: table.replicas.count))
-        for partition in 0..<settings.partitions {
+        for partition in 0..<settings.allPartitions {
             let group = GroupID(partition: PartitionID(UInt32(partition)))
             guard isLocal(group), replicas[Int(group.rawValue)] == nil else { continue }
             let members = table.replicas[partition]

@@ -1,3 +1,4 @@
+import Keys
 import PeerProtocol
 import Primitives
 import Raft
@@ -10,17 +11,32 @@ extension Broker {
     /// The term's no-op is applied: everything acknowledged before is here. A partition that was never configured, or
     /// was configured otherwise, is configured first, because rooms take their epochs and retention from it.
     func beginServing(_ replica: Replica) {
-        guard let partition = replica.group.partition, let state = replica.state else { return }
-        if state.namespaces != settings.namespaces, replica.batch == nil, replica.queued.isEmpty,
-            replica.servingTerm != replica.raft.term
-        {
+        guard let partition = replica.group.partition else { return }
+        let isBegun: Bool
+        let isConfigured: Bool
+        if let state = replica.state {
+            isBegun = state.epochSeed != 0
+            isConfigured = state.namespaces == settings.namespaces
+        } else if let keys = replica.keys {
+            isBegun = keys.seed != 0
+            isConfigured = isBegun
+        } else {
+            return
+        }
+        if !isConfigured, replica.batch == nil, replica.queued.isEmpty, replica.servingTerm != replica.raft.term {
             replica.servingTerm = replica.raft.term
-            var batch = CommandBatchWriter(timestamp: wall)
-            batch.configure(settings.namespaces, epochSeed: random.next() | 1)
-            replica.queued.append(batch.bytes)
+            if replica.keys != nil {
+                var batch = KeyBatchWriter(timestamp: wall, chance: random.next())
+                batch.begin(seed: random.next() | 1)
+                replica.queued.append(batch.bytes)
+            } else {
+                var batch = CommandBatchWriter(timestamp: wall)
+                batch.configure(settings.namespaces, epochSeed: random.next() | 1)
+                replica.queued.append(batch.bytes)
+            }
             mark(replica)
         }
-        guard state.epochSeed != 0 else { return }
+        guard isBegun else { return }
         replica.servingTerm = replica.raft.term
         replica.isServing = true
         if replica.leaderLostAt == nil || owners[Int(partition.rawValue)]?.node != settings.node {
@@ -54,11 +70,15 @@ extension Broker {
     /// Group commit at the level of the log: while enough entries are on their way, publishes gather into the next one,
     /// so that a busy partition writes few large entries and an idle one waits for nothing.
     func propose(_ replica: Replica) {
-        guard replica.batch != nil || !replica.queued.isEmpty else { return }
+        guard replica.batch != nil || replica.keyBatch != nil || !replica.queued.isEmpty else { return }
         if replica.queued.isEmpty, replica.raft.uncommittedEntries() >= settings.entriesInFlight { return }
         if let batch = replica.batch, !batch.isEmpty {
             replica.queued.append(batch.bytes)
             replica.batch = nil
+        }
+        if let batch = replica.keyBatch, !batch.isEmpty {
+            replica.queued.append(batch.bytes)
+            replica.keyBatch = nil
         }
         while let data = replica.queued.first {
             switch replica.raft.propose(data) {
@@ -73,7 +93,11 @@ extension Broker {
     func housekeep(_ replica: Replica) {
         if replica.isServing, now - replica.lastHousekeeping >= settings.housekeeping {
             replica.lastHousekeeping = now
-            gather(replica) { $0.housekeeping() }
+            if replica.keys != nil {
+                gatherKeys(replica) { $0.housekeeping() }
+            } else {
+                gather(replica) { $0.housekeeping() }
+            }
         }
         if !replica.queued.isEmpty { mark(replica) }
         for index in replica.reads.indices.reversed() where replica.reads[index].index == nil {
@@ -86,6 +110,7 @@ extension Broker {
             }
             mark(replica)
         }
+        if replica.keys != nil { housekeepKeys(replica) }
         // Behind the last acknowledgement of the old log: the leader forgets them all when it reads this.
         if replica.isFaulty, replica.pendingAppends == 0, replica.incoming == nil, let leader = replica.raft.leader,
             leader != settings.node
@@ -149,6 +174,19 @@ extension Broker {
         }
         row.next += UInt64(stream.commands.count)
         replica.streams[stream.gateway] = row
+        if replica.keys != nil {
+            for (offset, unit) in stream.commands.enumerated() {
+                gatherKeys(replica) {
+                    $0.unit(
+                        gateway: stream.gateway,
+                        sequence: stream.first + UInt64(offset),
+                        acknowledgedBelow: stream.acknowledgedBelow,
+                        unit
+                    )
+                }
+            }
+            return
+        }
         for (offset, command) in stream.commands.enumerated() {
             gather(replica) {
                 $0.publish(
@@ -165,40 +203,44 @@ extension Broker {
     func publishEffects(_ replica: Replica) {
         guard let partition = replica.group.partition else { return }
         var results: [PublishedResults] = []
-        var rooms: [(RoomName, UInt64, [Publication])] = []
+        var rooms: [(name: RoomName, epoch: UInt64, nodes: [NodeID], receivers: Int, publications: [Publication])] = []
         var roomRow: [RoomName: Int] = [:]
         for effect in effects {
             guard case .published(let gateway, let sequence, let room, let outcome, let publication) = effect else {
                 continue
             }
-            let result = PublishedResults.Result(sequence: sequence, outcome: outcome)
+            var row: Int?
+            if let publication, case .appended(let position) = outcome {
+                counters.publishesAccepted += 1
+                if let last = rooms.indices.last, rooms[last].name == room {
+                    row = last
+                } else if let known = roomRow[room] {
+                    row = known
+                } else {
+                    let audience = audience(of: room, replica)
+                    row = rooms.count
+                    roomRow[room] = rooms.count
+                    rooms.append((room, position.epoch, audience.nodes, audience.receivers, []))
+                }
+                if let row, !rooms[row].nodes.isEmpty { rooms[row].publications.append(publication) }
+            } else if case .duplicate = outcome {
+                counters.duplicates += 1
+            }
+            let receivers = UInt32(clamping: row.map { rooms[$0].receivers } ?? 0)
+            let result = PublishedResults.Result(sequence: sequence, outcome: outcome, receivers: receivers)
             if let row = results.firstIndex(where: { $0.gateway == gateway }) {
                 results[row].results.append(result)
             } else {
                 results.append(PublishedResults(partition: partition, gateway: gateway, results: [result]))
             }
-            guard let publication else {
-                if case .duplicate = outcome { counters.duplicates += 1 }
-                continue
-            }
-            counters.publishesAccepted += 1
-            guard case .appended(let position) = outcome else { continue }
-            if let last = rooms.indices.last, rooms[last].0 == room {
-                rooms[last].2.append(publication)
-            } else if let row = roomRow[room] {
-                rooms[row].2.append(publication)
-            } else if replica.interest[room] != nil {
-                roomRow[room] = rooms.count
-                rooms.append((room, position.epoch, [publication]))
-            }
         }
         for result in results {
             if let stream = replica.streams[result.gateway] { send(.published(result), to: stream.node) }
         }
-        for (room, epoch, publications) in rooms {
-            for node in replica.interest[room] ?? [] {
-                counters.fannedOut += UInt64(publications.count)
-                send(.publications(partition, room, epoch: epoch, publications), to: node)
+        for row in rooms {
+            for node in row.nodes {
+                counters.fannedOut += UInt64(row.publications.count)
+                send(.publications(partition, row.name, epoch: row.epoch, row.publications), to: node)
             }
         }
     }
@@ -206,17 +248,12 @@ extension Broker {
     /// A best-effort message: put in order by being here, pushed to whoever is interested, and forgotten.
     func receiveAnnounce(_ partition: PartitionID, _ room: RoomName, _ body: ArraySlice<UInt8>, from node: NodeID) {
         guard let replica = replica(GroupID(partition: partition)), replica.isServing else { return }
-        counters.bestEffortPublishes += 1
-        let publication = Publication(offset: 0, timestamp: wall, body: body)
-        for node in replica.interest[room] ?? [] {
-            counters.fannedOut += 1
-            send(.publications(partition, room, epoch: 0, [publication]), to: node)
-        }
+        _ = fanOut(room, body, partition, replica)
     }
 
     func removeInterest(_ node: NodeID, _ room: RoomName, _ replica: Replica) {
         guard var nodes = replica.interest[room] else { return }
-        nodes.removeAll { $0 == node }
+        nodes.removeAll { $0.node == node }
         replica.interest[room] = nodes.isEmpty ? nil : nodes
     }
 
@@ -299,8 +336,7 @@ extension Broker {
         )
         if !request.consumer.isEmpty { reply.cursor = state.cursor(request.consumer, in: request.room) }
         if request.register {
-            let nodes = replica.interest[request.room] ?? []
-            if !nodes.contains(node) { replica.interest[request.room.compacted()] = nodes + [node] }
+            setInterest(of: node, in: request.room, subscribers: request.subscribers, replica)
         }
         guard request.from > 0, request.from < head.next, request.limit > 0,
             request.epoch == 0 || request.epoch == head.epoch

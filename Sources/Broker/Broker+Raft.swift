@@ -1,4 +1,5 @@
 import DequeModule
+import Keys
 import PeerProtocol
 import Placement
 import Primitives
@@ -27,7 +28,13 @@ extension Broker {
             return
         }
         var state: PartitionState?
-        if let partition = group.partition {
+        var keys: KeyPartition?
+        if let partition = group.partition, isKeys(partition) {
+            keys =
+                restored.snapshot == nil
+                ? KeyPartition(partition: partition)
+                : try KeyPartition(partition: partition, snapshot: restored.snapshotState)
+        } else if let partition = group.partition {
             if restored.snapshot != nil {
                 state = try PartitionState(
                     partition: partition,
@@ -54,6 +61,7 @@ extension Broker {
             group: group,
             raft: raft,
             state: state,
+            keys: keys,
             snapshotIndex: restored.snapshot?.index ?? 0,
             isFaulty: restored.isFaulty
         )
@@ -112,6 +120,7 @@ extension Broker {
             }
         }
         if !replica.reads.isEmpty { serveReads(replica) }
+        if !replica.keyReads.isEmpty { serveKeyReads(replica, replica.ready.readStates) }
         for read in replica.ready.logReads { readLog(replica, read) }
         for node in replica.ready.snapshotNeeded { beginTransfer(replica, to: node) }
     }
@@ -194,13 +203,17 @@ extension Broker {
 
     private func apply(_ replica: Replica) {
         effects.removeAll(keepingCapacity: true)
+        keyEffects.removeAll(keepingCapacity: true)
         var sawOwnTerm = false
         for entry in replica.ready.committed {
             if entry.term == replica.raft.term { sawOwnTerm = true }
             switch entry.kind {
-            case .noop: replica.state?.skip(to: entry.index)
+            case .noop:
+                replica.state?.skip(to: entry.index)
+                replica.keys?.skip(to: entry.index)
             case .membership:
                 replica.state?.skip(to: entry.index)
+                replica.keys?.skip(to: entry.index)
                 do {
                     _ = try replica.raft.applyMembership(entry.data)
                 } catch {
@@ -213,6 +226,7 @@ extension Broker {
                         try applyControl(entry)
                     } else {
                         try replica.state?.apply(index: entry.index, data: entry.data, into: &effects)
+                        try replica.keys?.apply(index: entry.index, data: entry.data, into: &keyEffects)
                     }
                 } catch {
                     fatal(replica, entry.index, "command: \(error)")
@@ -226,7 +240,11 @@ extension Broker {
             replica.lastSnapshotIndex = max(replica.lastSnapshotIndex, 0)
         } else {
             if sawOwnTerm, replica.raft.role == .leader, !replica.isServing { beginServing(replica) }
-            if replica.isServing { publishEffects(replica) }
+            if replica.isServing, replica.keys != nil {
+                tellKeyEffects(replica)
+            } else if replica.isServing {
+                publishEffects(replica)
+            }
         }
     }
 
@@ -241,7 +259,9 @@ extension Broker {
         }
         replica.installed = nil
         do throws(DecodeError) {
-            if let partition = replica.group.partition {
+            if let partition = replica.group.partition, isKeys(partition) {
+                replica.keys = try KeyPartition(partition: partition, snapshot: bytes)
+            } else if let partition = replica.group.partition {
                 replica.state = try PartitionState(
                     partition: partition,
                     snapshot: bytes,
@@ -320,7 +340,7 @@ extension Broker {
     // MARK: Snapshots and retention
 
     private func considerSnapshot(_ replica: Replica) {
-        guard !replica.isSavingSnapshot, let applied = replica.state?.applied else { return }
+        guard !replica.isSavingSnapshot, let applied = replica.applied else { return }
         let behind = applied - min(applied, replica.lastSnapshotIndex)
         guard
             behind >= settings.snapshotEntries
@@ -331,20 +351,20 @@ extension Broker {
 
     /// Saves the state machine as it is now; retention follows when it is on disk.
     func saveSnapshot(_ replica: Replica) {
-        guard let state = replica.state, let term = replica.raft.term(at: state.applied), state.applied > 0 else {
-            return
-        }
+        guard let state = replica.snapshot, let applied = replica.applied, applied > 0,
+            let term = replica.raft.term(at: applied)
+        else { return }
         replica.isSavingSnapshot = true
         replica.bytesSinceSnapshot = 0
         outbox.storage.append(
             .saveSnapshot(
                 group: replica.group,
                 descriptor: SnapshotDescriptor(
-                    index: state.applied,
+                    index: applied,
                     term: term,
                     membership: replica.raft.membership
                 ),
-                state: state.encodeSnapshot()
+                state: state
             )
         )
     }
@@ -352,10 +372,12 @@ extension Broker {
     package func onSnapshotSaved(group: GroupID, index: LogIndex, succeeded: Bool) {
         guard let replica = replica(group) else { return }
         replica.isSavingSnapshot = false
-        guard succeeded, let state = replica.state, index > replica.lastSnapshotIndex else { return }
+        guard succeeded, index > replica.lastSnapshotIndex else { return }
         replica.lastSnapshotIndex = index
         // What a retained message, the snapshot's tail or a transfer under way still needs stays.
-        var below = min(state.logFloor, index + 1)
+        var below = min(replica.state?.logFloor ?? .max, index + 1)
+        // A follower that is a little behind catches up from the log, not by a snapshot.
+        if replica.keys != nil { below -= min(below - 1, settings.snapshotEntries / 2) }
         for (_, transfer) in replica.transfers.sorted(by: { $0.key < $1.key }) {
             below = min(below, transfer.firstEntry)
         }

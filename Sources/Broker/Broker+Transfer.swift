@@ -15,9 +15,9 @@ extension Broker {
         }
         let bytes: [UInt8]
         let index: LogIndex
-        if let state = replica.state {
-            index = state.applied
-            bytes = state.encodeSnapshot()
+        if let state = replica.snapshot, let applied = replica.applied {
+            index = applied
+            bytes = state.encoded()
         } else {
             index = replica.raft.appliedIndex
             bytes = control.encodeSnapshot()
@@ -29,7 +29,8 @@ extension Broker {
         replica.transfers[node] = Replica.OutgoingTransfer(
             descriptor: SnapshotDescriptor(index: index, term: term, membership: replica.raft.membership),
             state: bytes,
-            firstEntry: min(replica.raft.firstIndex, index + 1),
+            // Rooms' histories live in the log; keys are whole in the state.
+            firstEntry: replica.keys == nil ? min(replica.raft.firstIndex, index + 1) : index + 1,
             startedAt: now,
             lastProgress: now
         )

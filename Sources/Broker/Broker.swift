@@ -1,4 +1,5 @@
 import DequeModule
+import Keys
 import PeerProtocol
 import Placement
 import Primitives
@@ -47,7 +48,9 @@ package final class Broker {
     /// Messages of this shard to itself, in order.
     var loopback: Deque<ShardMessage> = []
 
-    var nextTicket: UInt64 = 1
+    var nextAppendTicket: UInt64 = 1
+    /// Of waits of this shard's connections.
+    var lastTicket: UInt64 = 0
     var pendingAppends: Deque<PendingAppend> = []
     var items: [StorageRequest.Item] = []
     var parts: [PendingAppend.Part] = []
@@ -63,6 +66,7 @@ package final class Broker {
     var nextOwners: Instant
     var nextRebalance: Instant
     var effects: [PartitionState.Effect] = []
+    var keyEffects: [KeyPartition.Effect] = []
     var isSettling = false
     /// Number of the settling whose directives are in the outbox.
     var settling: UInt64 = 1
@@ -108,19 +112,20 @@ package final class Broker {
         self.now = now
         self.wall = wall
         random = Xoshiro256(seed: settings.seed)
-        replicas = Array(repeating: nil, count: settings.partitions + 1)
-        owners = Array(repeating: nil, count: settings.partitions)
-        relays = Array(repeating: nil, count: settings.partitions)
+        replicas = Array(repeating: nil, count: settings.allPartitions + 1)
+        owners = Array(repeating: nil, count: settings.allPartitions)
+        relays = Array(repeating: nil, count: settings.allPartitions)
         hub = Hub(shard: settings.shard)
         nextRaftTick = now + settings.raftTick
         nextKeepalive = now
         nextOwners = now
         nextRebalance = now + settings.rebalanceInterval
         peers = settings.nodes.filter { $0.id != settings.node }.map { Peer(id: $0.id) }
-        for partition in 0..<settings.partitions where partition % settings.shards == settings.shard {
+        for partition in 0..<settings.allPartitions where partition % settings.shards == settings.shard {
             relays[partition] = Relay(
                 partition: PartitionID(UInt32(partition)),
                 gateway: GatewayID(rawValue: random.next()),
+                isKeys: partition >= settings.partitions,
                 now: now
             )
         }
@@ -152,7 +157,7 @@ package final class Broker {
 
     func isLocal(_ group: GroupID) -> Bool {
         guard let partition = group.partition else { return settings.shard == 0 }
-        return Int(partition.rawValue) < settings.partitions
+        return Int(partition.rawValue) < settings.allPartitions
             && Int(partition.rawValue) % settings.shards == settings.shard
     }
 
@@ -249,9 +254,10 @@ package final class Broker {
 
     private func forgetInterest(of node: NodeID, in replica: Replica) {
         replica.interest = replica.interest.compactMapValues { nodes in
-            let kept = nodes.filter { $0 != node }
+            let kept = nodes.filter { $0.node != node }
             return kept.isEmpty ? nil : kept
         }
+        replica.patterns.removeAll { $0.node == node }
     }
 
     private func checkLiveness() {
@@ -359,6 +365,22 @@ package final class Broker {
         case .snapshotProgress(let group, let index, let received):
             receiveProgress(group, index: index, received: received, from: node)
         case .snapshotRequest(let group): receiveSnapshotRequest(group, from: node)
+        case .keyResults(let results): receiveKeyResults(results)
+        case .keyRead(let read): receiveKeyRead(read, from: node)
+        case .keyReadReply(let reply): receiveKeyReadReply(reply, from: node)
+        case .keyServed(let served): receiveKeyServed(served)
+        case .subscribers(let partition, let token, let counts):
+            receiveSubscribers(partition, token, counts, from: node)
+        case .patterns(let partition, let token, let counts): receivePatterns(partition, token, counts, from: node)
+        case .announceCounted(let partition, let token, let room, let body):
+            receiveAnnounceCounted(partition, token, room, body, from: node)
+        case .channelQuery(let partition, let token, let query):
+            receiveChannelQuery(partition, token, query, from: node)
+        case .noted(let partition, let token): receiveAnswer(partition, token, .noted, from: node)
+        case .received(let partition, let token, let count):
+            receiveAnswer(partition, token, .received(Int(count)), from: node)
+        case .channelReply(let partition, let token, let reply):
+            receiveAnswer(partition, token, .channels(reply), from: node)
         }
     }
 
@@ -399,8 +421,8 @@ package final class Broker {
             }
         }
         if !items.isEmpty || !parts.isEmpty {
-            let ticket = nextTicket
-            nextTicket += 1
+            let ticket = nextAppendTicket
+            nextAppendTicket += 1
             outbox.storage.append(.append(ticket: ticket, items: items))
             pendingAppends.append(PendingAppend(ticket: ticket, parts: parts))
             items.removeAll(keepingCapacity: true)
@@ -421,11 +443,26 @@ package final class Broker {
 
     private func handle(_ message: ShardMessage) {
         switch message {
-        case .publish(let hub, let token, let partition, let command, let deadline):
-            relayPublish(partition, command, hub: hub, token: token, deadline: deadline)
+        case .publish(let hub, let token, let partition, let command, let deadline, let isCounted):
+            relayPublish(partition, command, hub: hub, token: token, deadline: deadline, isCounted: isCounted)
         case .announce(let partition, let room, let body): relayAnnounce(partition, room, body)
-        case .register(let hub, let partition, let room): relayRegister(partition, room, hub: hub)
-        case .unregister(let hub, let partition, let room): relayUnregister(partition, room, hub: hub)
+        case .register(let hub, let partition, let room, let count):
+            relayRegister(partition, room, hub: hub, count: count)
+        case .unregister(let hub, let partition, let room, let count):
+            relayUnregister(partition, room, hub: hub, count: count)
+        case .subscriberCount(let hub, let partition, let room, let delta, let token):
+            relayCount(partition, room, hub: hub, delta: delta, token: token)
+        case .patterns(let hub, let partition, let counts, let token):
+            relayPatterns(partition, counts, hub: hub, token: token)
+        case .announceCounted(let hub, let token, let partition, let room, let body):
+            relayAnnounceCounted(partition, room, body, hub: hub, token: token)
+        case .channelQuery(let hub, let token, let partition, let query):
+            relayChannelQuery(partition, query, hub: hub, token: token)
+        case .counted(let token): hubCounted(token)
+        case .channelReply(let token, let partition, let result): hubChannels(token, partition, result)
+        case .received(let token, let result): outbox.edge.append(.received(token, result))
+        case .patternPublications(let room, let publications):
+            for publication in publications { outbox.edge.append(.patternMessage(room, publication)) }
         case .fetch(let hub, let fetch): relayFetch(fetch, hub: hub)
         case .acknowledge(let partition, let update): relayAcknowledge(partition, update)
         case .published(let token, let result): outbox.edge.append(.published(token, result))
@@ -435,6 +472,13 @@ package final class Broker {
         case .resumed(let room, let epoch, let next): hubResumed(room, epoch, next)
         case .roomReset(let room): hubReset(room)
         case .placement(let bytes): adoptPlacement(bytes)
+        case .keyUnit(let hub, let token, let partition, let unit, let deadline):
+            relayKeyUnit(partition, unit, hub: hub, token: token, deadline: deadline)
+        case .keyRead(let hub, let token, let partition, let unit):
+            relayKeyRead(partition, unit, hub: hub, token: token)
+        case .cancelWait(let partition, let ticket): relayCancel(partition, ticket: ticket)
+        case .keys(let token, let result): outbox.edge.append(.keys(token, result))
+        case .served(let ticket, let reply): outbox.edge.append(.served(ticket: ticket, reply: reply))
         }
     }
 }

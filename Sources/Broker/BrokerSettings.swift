@@ -27,7 +27,11 @@ package struct BrokerSettings: Sendable {
     package var controlVoters: [NodeID]
     package var shard: Int
     package var shards: Int
+    /// Partitions of rooms.
     package var partitions: Int
+    /// Partitions of keys; their numbers follow those of the rooms' partitions.
+    package var keyPartitions = 0
+    package var allPartitions: Int { partitions + keyPartitions }
     package var replicationFactor: Int
     package var namespaces: NamespaceTable
 
@@ -72,6 +76,10 @@ package struct BrokerSettings: Sendable {
     package var snapshotEntries: UInt64 = 50_000
     package var snapshotBytes = 64 << 20
     package var snapshotChunkBytes = 512 << 10
+    /// Open tickets of a gateway are asked after so often, should the answer to a wait have been lost.
+    package var pollInterval = Interval.seconds(10)
+    /// A node that was away for so long has lost its waits: nobody is there to take what they would pop.
+    package var waiterLease = Interval.seconds(5)
     package var seed: UInt64
     /// PLANTED BUG, for the simulator's proof of itself; never set elsewhere.
     package var planted: PlantedBug?

@@ -227,6 +227,8 @@ extension Broker {
 
     /// Subscribes that waited too long for an owner fail; catch-ups whose read failed are tried again.
     func tickHub() {
+        tellCounts()
+        tickPatterns()
         for room in hub.rooms.indices {
             if let first = hub.rooms[room].waiting.first, first.deadline <= now {
                 hub.rooms[room].waiting.removeFirst()

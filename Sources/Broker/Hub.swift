@@ -19,6 +19,12 @@ package struct Hub {
     /// Subscribes and subscriptions that wait for the outbox to be emptied, see `HubRoom.broadcastIn`.
     var beginLater: [(RequestToken, HubRoomID, SubscribeOptions)] = []
     var levelLater: [(slot: UInt32, room: HubRoomID)] = []
+    // Channels, see `Broker+Channels`.
+    var counting: [UInt64: CountedBegin] = [:]
+    var untold: [HubRoomID] = []
+    var patterns: [PatternCount] = []
+    var patternBatches: [UInt64: PatternBatch] = [:]
+    var gatherings: [UInt64: ChannelGathering] = [:]
     package private(set) var openSessions = 0
     var subscriptions = 0
 
@@ -62,6 +68,9 @@ package struct Hub {
         var epoch: UInt64 = 0
         var next: UInt64 = 0
         var subscribers = 0
+        /// Of them, how many the relay was told.
+        var told: Int32 = 0
+        var isUntold = false
         /// Session slots.
         var live: [UInt32] = []
         /// Sessions at positions of their own.
@@ -78,6 +87,32 @@ package struct Hub {
         var token: RequestToken
         var options: SubscribeOptions
         var deadline: Instant
+    }
+
+    /// What waits for owners to count it.
+    enum CountedBegin {
+        case room(RequestToken, RoomName, SubscribeOptions)
+        /// One partition of a batch.
+        case pattern(UInt64)
+    }
+
+    /// A pattern's subscription on its way to all owners.
+    struct PatternBatch {
+        var token: RequestToken
+        var pattern: Glob
+        /// Owners that have not answered.
+        var partitions: Int
+        var deadline: Instant
+    }
+
+    /// A question to the owners of several partitions.
+    struct ChannelGathering {
+        var token: RequestToken
+        var query: ChannelQuery
+        var names: [RoomName]
+        var globs: [Glob]
+        var counts: [UInt64] = []
+        var left = 0
     }
 
     enum HubFetchPurpose {
@@ -201,13 +236,7 @@ extension Broker {
     ) {
         let policy = settings.namespaces.policy(for: room)
         let partition = partition(of: room)
-        var body = body
-        if policy.messageTimeToLive > 0, MessageBody.timeToLive(of: body) == 0,
-            var message = try? MessageBody(decoding: body)
-        {
-            message.timeToLive = policy.messageTimeToLive
-            body = message.encoded()[...]
-        }
+        let body = stamped(body, room)
         guard policy.deliveryClass.isLogged else {
             post(.announce(partition, room, body: body), to: shard(of: partition))
             outbox.edge.append(.published(token, .success(.appended(Position(epoch: 0, offset: 0)))))
@@ -220,10 +249,21 @@ extension Broker {
                 token,
                 partition,
                 command: command.encoded()[...],
-                deadline: now + settings.requestTimeout
+                deadline: now + settings.requestTimeout,
+                isCounted: false
             ),
             to: shard(of: partition)
         )
+    }
+
+    /// A body with its namespace's time to live, if it names none.
+    func stamped(_ body: ArraySlice<UInt8>, _ room: RoomName) -> ArraySlice<UInt8> {
+        let policy = settings.namespaces.policy(for: room)
+        guard policy.messageTimeToLive > 0, MessageBody.timeToLive(of: body) == 0,
+            var message = try? MessageBody(decoding: body)
+        else { return body }
+        message.timeToLive = policy.messageTimeToLive
+        return message.encoded()[...]
     }
 
     // MARK: Subscribe
@@ -241,6 +281,7 @@ extension Broker {
         let room = makeRoom(name)
         hub.rooms[Int(room)].subscribers += 1
         hub.subscriptions += 1
+        if !options.isCounted, hub.rooms[Int(room)].subscribers > 1 { noteUntold(room) }
         var subscription = Hub.Subscription(room: room)
         subscription.ackWindow = options.ackWindow
         subscription.consumer = options.ackWindow == nil ? [] : options.consumer
@@ -260,7 +301,9 @@ extension Broker {
         if let known = hub.roomIndex[name] { return known }
         let owned = name.compacted()
         let partition = partition(of: owned)
-        let room = Hub.HubRoom(name: owned, policy: settings.namespaces.policy(for: owned), partition: partition)
+        var room = Hub.HubRoom(name: owned, policy: settings.namespaces.policy(for: owned), partition: partition)
+        // The first subscriber is counted with the registration.
+        room.told = 1
         let id: HubRoomID
         if let free = hub.freeRooms.popLast() {
             id = free
@@ -270,7 +313,7 @@ extension Broker {
             hub.rooms.append(room)
         }
         hub.roomIndex[owned] = id
-        post(.register(hub: settings.shard, partition, owned), to: shard(of: partition))
+        post(.register(hub: settings.shard, partition, owned, count: 1), to: shard(of: partition))
         return id
     }
 
@@ -289,6 +332,10 @@ extension Broker {
         guard hub.isOpen(token.session), let row = hub.row(token.session.slot, room) else { return }
         let slot = token.session.slot
         let state = hub.rooms[Int(room)]
+        if options.isCounted, state.subscribers > 1 {
+            count(room, for: .room(token, state.name, options))
+            return
+        }
         guard state.broadcastIn != settling else {
             hub.beginLater.append((token, room, options))
             return
@@ -446,12 +493,16 @@ extension Broker {
         hub.rooms[index].waiting.removeAll { $0.token.session.slot == slot }
         hub.rooms[index].subscribers -= 1
         hub.subscriptions -= 1
-        guard hub.rooms[index].subscribers == 0 else { return }
+        guard hub.rooms[index].subscribers == 0 else {
+            noteUntold(room)
+            return
+        }
         let name = hub.rooms[index].name
+        let told = hub.rooms[index].told
         let partition = hub.rooms[index].partition
         hub.roomIndex[name] = nil
         hub.freeRooms.append(room)
-        post(.unregister(hub: settings.shard, partition, name), to: shard(of: partition))
+        post(.unregister(hub: settings.shard, partition, name, count: told), to: shard(of: partition))
     }
 
     // MARK: Delivery

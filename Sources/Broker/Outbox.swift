@@ -38,11 +38,25 @@ package enum StorageRequest: Sendable {
     /// Read entries `from...upTo` (about `maxBytes`, at least one), then `onEntriesRead(token, entries)`.
     case read(token: UInt64, group: GroupID, from: LogIndex, upTo: LogIndex, maxBytes: Int)
     /// Save the state machine's snapshot, then `onSnapshotSaved`.
-    case saveSnapshot(group: GroupID, descriptor: SnapshotDescriptor, state: [UInt8])
+    /// `state` is a copy that shares its storage: encoding it may happen on another thread.
+    case saveSnapshot(group: GroupID, descriptor: SnapshotDescriptor, state: SnapshotState)
     /// Replace the replica by a leader's snapshot and log, then `onSnapshotInstalled`.
     case installSnapshot(group: GroupID, descriptor: SnapshotDescriptor, state: [UInt8], entries: [Entry])
     /// Entries below `index` are no longer needed. No reply.
     case dropLog(group: GroupID, below: LogIndex)
+}
+
+/// A state machine as it was at one index.
+package enum SnapshotState: Sendable {
+    case rooms(PartitionState)
+    case keys(KeyPartition)
+
+    package func encoded() -> [UInt8] {
+        switch self {
+        case .rooms(let state): state.encodeSnapshot()
+        case .keys(let state): state.encodeSnapshot()
+        }
+    }
 }
 
 /// One client connection on this shard: a slot, and a generation so that a late event never meets the slot's next user.
@@ -99,13 +113,17 @@ package struct SubscribeOptions: Sendable {
     package var ackWindow: UInt32?
     /// A named consumer whose cursor is durable; needs `ackWindow`. It continues after the cursor when it has one.
     package var consumer: [UInt8]
+    /// The subscription begins once the room's owner counts it.
+    package var isCounted: Bool
 
     package init(
         recover: Position? = nil,
         fromBeginning: Bool = false,
         ackWindow: UInt32? = nil,
-        consumer: [UInt8] = []
+        consumer: [UInt8] = [],
+        isCounted: Bool = false
     ) {
+        self.isCounted = isCounted
         self.recover = recover
         self.fromBeginning = fromBeginning
         self.ackWindow = ackWindow
@@ -204,10 +222,24 @@ package enum BrokerEvent: Sendable {
 /// Between shards of one node. A loop-back goes through the same cases, so that one shard and many run the same code.
 package enum ShardMessage: Sendable {
     // Hub to relay.
-    case publish(hub: Int, RequestToken, PartitionID, command: ArraySlice<UInt8>, deadline: Instant)
+    case publish(
+        hub: Int,
+        RequestToken,
+        PartitionID,
+        command: ArraySlice<UInt8>,
+        deadline: Instant,
+        isCounted: Bool
+    )
     case announce(PartitionID, RoomName, body: ArraySlice<UInt8>)
-    case register(hub: Int, PartitionID, RoomName)
-    case unregister(hub: Int, PartitionID, RoomName)
+    /// The hub has its first subscriber in the room; of so many it has told.
+    case register(hub: Int, PartitionID, RoomName, count: Int32)
+    case unregister(hub: Int, PartitionID, RoomName, count: Int32)
+    /// So many subscribers more; answered by `.counted` unless the token is 0.
+    case subscriberCount(hub: Int, PartitionID, RoomName, delta: Int32, token: UInt64)
+    /// All patterns of the hub; answered by `.counted`.
+    case patterns(hub: Int, PartitionID, [PatternCount], token: UInt64)
+    case announceCounted(hub: Int, RequestToken, PartitionID, RoomName, body: ArraySlice<UInt8>)
+    case channelQuery(hub: Int, token: UInt64, PartitionID, ChannelQuery)
     case fetch(hub: Int, HubFetch)
     case acknowledge(PartitionID, CursorUpdate)
     // Relay to hub.
@@ -221,6 +253,17 @@ package enum ShardMessage: Sendable {
     case roomReset(RoomName)
     /// From the control group's shard to the others.
     case placement([UInt8])
+    // The shim to a key partition's relay.
+    case keyUnit(hub: Int, RequestToken, PartitionID, unit: ArraySlice<UInt8>, deadline: Instant)
+    case keyRead(hub: Int, RequestToken, PartitionID, unit: ArraySlice<UInt8>)
+    case cancelWait(PartitionID, ticket: UInt64)
+    // And back.
+    case keys(RequestToken, Result<KeyOutcome, RequestError>)
+    case served(ticket: UInt64, reply: [UInt8]?)
+    case counted(token: UInt64)
+    case channelReply(token: UInt64, PartitionID, Result<ChannelReply, RequestError>)
+    case received(RequestToken, Result<Int, RequestError>)
+    case patternPublications(RoomName, [Publication])
 
     /// A read that a hub wants from a room's owner.
     package struct HubFetch: Sendable {

@@ -1,4 +1,5 @@
 import DequeModule
+import Keys
 import PeerProtocol
 import Primitives
 import Rooms
@@ -37,6 +38,20 @@ final class Relay {
     var fetches: [UInt64: PendingFetch] = [:]
     var nextToken: UInt64
 
+    // Of a key partition.
+    let isKeys: Bool
+    /// The gateway has said which node and shard it serves.
+    var hasSaidHello = false
+    /// Waits under way, and the hub that each came from.
+    var tickets: [UInt64: Int] = [:]
+    /// Waits that were given up while nobody knew yet whether they had begun.
+    var cancelled: Set<UInt64> = []
+    /// Waits whose replies are here: the partition may forget them.
+    var doneTickets: [UInt64] = []
+    var nextPoll: Instant
+    /// Patterns of this node's hubs.
+    var patterns: [Int: [PatternCount]] = [:]
+
     var cursors: [CursorUpdate] = []
     var cursorsDue: Instant?
 
@@ -48,6 +63,8 @@ final class Relay {
         /// The client was answered: by the owner, or by a timeout.
         var isAnswered: Bool
         var isDecided: Bool
+        /// The publisher wants to know how many subscribers the message was sent to.
+        var isCounted = false
     }
 
     struct RelayRoom {
@@ -64,6 +81,8 @@ final class Relay {
         var waiting: UInt64
         var state: State
         var isStored: Bool
+        /// Subscribers of all hubs.
+        var subscribers: Int32 = 0
         /// 0 until the owner has told.
         var epoch: UInt64
         var next: UInt64
@@ -73,9 +92,28 @@ final class Relay {
         enum Purpose {
             case registration
             case hub(Int, ShardMessage.HubFetch)
+            case keys(hub: Int, RequestToken)
+            case poll([UInt64])
+            /// A count or the patterns; the hub's token.
+            case counted(hub: Int, UInt64)
+            case announced(hub: Int, RequestToken)
+            case channels(hub: Int, UInt64)
+
+            var isRegistration: Bool { if case .registration = self { true } else { false } }
+            /// A repetition would be a second message.
+            var isSentOnce: Bool { if case .announced = self { true } else { false } }
+        }
+        enum Request {
+            case room(FetchRequest)
+            case keys(KeyRead)
+            case subscribers([SubscriberCount])
+            /// All patterns, as they are when this is sent.
+            case patterns
+            case announce(RoomName, ArraySlice<UInt8>)
+            case channels(ChannelQuery)
         }
         var purpose: Purpose
-        var request: FetchRequest
+        var request: Request
         var deadline: Instant
         var isSent: Bool
         var sentAt: Instant
@@ -88,9 +126,11 @@ final class Relay {
         roomOrder.removeAll { rooms[$0] == nil || !seen.insert($0).inserted }
     }
 
-    init(partition: PartitionID, gateway: GatewayID, now: Instant) {
+    init(partition: PartitionID, gateway: GatewayID, isKeys: Bool, now: Instant) {
         self.partition = partition
         self.gateway = gateway
+        self.isKeys = isKeys
+        nextPoll = now
         // An owner may still read the disk for an earlier life of this node; its answer must not fit a fetch of this
         // one. 48 bits of chance, and tokens stay short.
         nextToken = gateway.rawValue >> 16
@@ -101,7 +141,7 @@ final class Relay {
 }
 
 extension Broker {
-    private func relay(_ partition: PartitionID) -> Relay? {
+    func relay(_ partition: PartitionID) -> Relay? {
         Int(partition.rawValue) < relays.count ? relays[Int(partition.rawValue)] : nil
     }
 
@@ -124,13 +164,20 @@ extension Broker {
             outbox.events.append(.restored(relay.partition))
         }
         restartStream(relay)
+        if relay.isKeys { greetKeys(relay) }
         for token in relay.fetches.keys.sorted() {
             if case .registration = relay.fetches[token]?.purpose { relay.fetches[token] = nil }
         }
+        // Registrations first: a count says something of a registered room only.
         for name in relay.roomOrder { register(name, relay) }
+        if !relay.patterns.isEmpty { send(.patterns(relay.partition, token: 0, allPatterns(relay)), to: node) }
         for token in relay.fetches.keys.sorted() {
-            guard let fetch = relay.fetches[token] else { continue }
-            if case .hub = fetch.purpose { sendFetch(token, relay) }
+            guard let fetch = relay.fetches[token], !fetch.purpose.isRegistration else { continue }
+            if fetch.purpose.isSentOnce, fetch.isSent {
+                failFetch(token, relay, .timeout)
+            } else {
+                sendFetch(token, relay)
+            }
         }
         mark(relay)
     }
@@ -146,8 +193,14 @@ extension Broker {
         relay.ownerTerm = 0
         for name in relay.roomOrder { relay.rooms[name]?.state = .wanted }
         for token in relay.fetches.keys.sorted() {
-            if case .registration = relay.fetches[token]?.purpose { relay.fetches[token] = nil }
-            relay.fetches[token]?.isSent = false
+            guard let fetch = relay.fetches[token] else { continue }
+            if fetch.purpose.isRegistration {
+                relay.fetches[token] = nil
+            } else if fetch.purpose.isSentOnce, fetch.isSent {
+                failFetch(token, relay, .timeout)
+            } else {
+                relay.fetches[token]?.isSent = false
+            }
         }
     }
 
@@ -166,7 +219,8 @@ extension Broker {
         _ command: ArraySlice<UInt8>,
         hub: Int,
         token: RequestToken,
-        deadline: Instant
+        deadline: Instant,
+        isCounted: Bool
     ) {
         guard let relay = relay(partition) else { return }
         let refusal: RequestError?
@@ -181,7 +235,7 @@ extension Broker {
         }
         if let refusal {
             counters.publishesRefused += 1
-            post(.published(token, .failure(refusal)), to: hub)
+            post(isCounted ? .received(token, .failure(refusal)) : .published(token, .failure(refusal)), to: hub)
             return
         }
         if relay.pending.isEmpty, now - relay.lastPublish > .seconds(300) {
@@ -199,7 +253,8 @@ extension Broker {
                 token: token,
                 deadline: deadline,
                 isAnswered: false,
-                isDecided: false
+                isDecided: false,
+                isCounted: isCounted
             )
         )
         relay.pendingBytes += command.count
@@ -251,8 +306,17 @@ extension Broker {
             case .appended, .duplicate, .duplicateUnknownOffset: answer = .success(result.outcome)
             default: answer = .failure(.refused(result.outcome))
             }
-            post(.published(relay.pending[row].token, answer), to: relay.pending[row].hub)
+            let pending = relay.pending[row]
+            if pending.isCounted {
+                post(.received(pending.token, answer.map { _ in Int(result.receivers) }), to: pending.hub)
+            } else {
+                post(.published(pending.token, answer), to: pending.hub)
+            }
         }
+        forgetDecided(relay)
+    }
+
+    func forgetDecided(_ relay: Relay) {
         while !relay.pending.isEmpty, relay.pending[0].isDecided {
             relay.pendingBytes -= relay.pending.removeFirst().command.count
             pendingPublishes -= 1
@@ -279,14 +343,13 @@ extension Broker {
             send(.announce(partition, room, body: body), to: owner)
         } else {
             // Nobody orders the room now: those who are here hear it all the same (CL-21).
-            let publication = Publication(offset: 0, timestamp: wall, body: body)
-            forward(room, relay, epoch: 0, [publication])
+            _ = forwardLocally(room, relay, [Publication(offset: 0, timestamp: wall, body: body)])
         }
     }
 
     // MARK: Rooms
 
-    func relayRegister(_ partition: PartitionID, _ room: RoomName, hub: Int) {
+    func relayRegister(_ partition: PartitionID, _ room: RoomName, hub: Int, count: Int32) {
         guard let relay = relay(partition) else { return }
         let bit = UInt64(1) << UInt64(hub)
         if relay.rooms[room] == nil {
@@ -302,8 +365,10 @@ extension Broker {
         }
         relay.rooms[room]?.hubs |= bit
         relay.rooms[room]?.waiting |= bit
+        relay.rooms[room]?.subscribers += count
         guard let row = relay.rooms[room] else { return }
         if row.state == .live {
+            tellCount(room, relay)
             answerWaiting(room, relay)
         } else if row.state == .wanted {
             if relay.owner != nil {
@@ -314,11 +379,15 @@ extension Broker {
         }
     }
 
-    func relayUnregister(_ partition: PartitionID, _ room: RoomName, hub: Int) {
+    func relayUnregister(_ partition: PartitionID, _ room: RoomName, hub: Int, count: Int32) {
         guard let relay = relay(partition), relay.rooms[room] != nil else { return }
+        relay.rooms[room]?.subscribers -= count
         relay.rooms[room]?.hubs &= ~(UInt64(1) << UInt64(hub))
         relay.rooms[room]?.waiting &= ~(UInt64(1) << UInt64(hub))
-        guard relay.rooms[room]?.hubs == 0 else { return }
+        guard relay.rooms[room]?.hubs == 0 else {
+            tellCount(room, relay)
+            return
+        }
         if case .registering(let token) = relay.rooms[room]?.state { relay.fetches[token] = nil }
         relay.rooms[room] = nil
         relay.compactOrder()
@@ -338,11 +407,12 @@ extension Broker {
             register: true,
             epoch: row.epoch,
             from: row.isStored && row.epoch != 0 ? row.next : 0,
-            limit: UInt32(settings.historyLimit)
+            limit: UInt32(settings.historyLimit),
+            subscribers: UInt32(clamping: row.subscribers)
         )
         relay.fetches[token] = Relay.PendingFetch(
             purpose: .registration,
-            request: request,
+            request: .room(request),
             deadline: .distantFuture,
             isSent: true,
             sentAt: now
@@ -359,7 +429,7 @@ extension Broker {
         }
     }
 
-    private func forward(_ room: RoomName, _ relay: Relay, epoch: UInt64, _ publications: [Publication]) {
+    func forward(_ room: RoomName, _ relay: Relay, epoch: UInt64, _ publications: [Publication]) {
         guard let row = relay.rooms[room], !publications.isEmpty else { return }
         for hub in 0..<settings.shards where row.hubs & (UInt64(1) << UInt64(hub)) != 0 {
             post(.publications(room, epoch: epoch, publications), to: hub)
@@ -373,7 +443,9 @@ extension Broker {
         _ publications: [Publication],
         from node: NodeID
     ) {
-        guard let relay = relay(partition), let row = relay.rooms[room], relay.owner == node else { return }
+        guard let relay = relay(partition), relay.owner == node else { return }
+        forwardToPatterns(room, relay, publications)
+        guard let row = relay.rooms[room] else { return }
         guard row.isStored else {
             forward(room, relay, epoch: 0, publications)
             return
@@ -407,16 +479,18 @@ extension Broker {
         relay.nextToken += 1
         relay.fetches[token] = Relay.PendingFetch(
             purpose: .hub(hub, fetch),
-            request: FetchRequest(
-                partition: fetch.partition,
-                token: token,
-                room: fetch.room,
-                register: false,
-                linearizable: fetch.linearizable,
-                epoch: fetch.epoch,
-                from: fetch.from,
-                limit: fetch.limit,
-                consumer: fetch.consumer
+            request: .room(
+                FetchRequest(
+                    partition: fetch.partition,
+                    token: token,
+                    room: fetch.room,
+                    register: false,
+                    linearizable: fetch.linearizable,
+                    epoch: fetch.epoch,
+                    from: fetch.from,
+                    limit: fetch.limit,
+                    consumer: fetch.consumer
+                )
             ),
             deadline: now + settings.requestTimeout,
             isSent: false,
@@ -425,11 +499,19 @@ extension Broker {
         sendFetch(token, relay)
     }
 
-    private func sendFetch(_ token: UInt64, _ relay: Relay) {
+    func sendFetch(_ token: UInt64, _ relay: Relay) {
         guard let owner = relay.owner, let fetch = relay.fetches[token] else { return }
         relay.fetches[token]?.isSent = true
         relay.fetches[token]?.sentAt = now
-        send(.fetch(fetch.request), to: owner)
+        switch fetch.request {
+        case .room(let request): send(.fetch(request), to: owner)
+        case .keys(let read): send(.keyRead(read), to: owner)
+        case .subscribers(let counts): send(.subscribers(relay.partition, token: token, counts), to: owner)
+        case .patterns: send(.patterns(relay.partition, token: token, allPatterns(relay)), to: owner)
+        case .announce(let room, let body):
+            send(.announceCounted(relay.partition, token: token, room, body: body), to: owner)
+        case .channels(let query): send(.channelQuery(relay.partition, token: token, query), to: owner)
+        }
     }
 
     func receiveFetched(_ reply: FetchReply, from node: NodeID) {
@@ -454,6 +536,7 @@ extension Broker {
             case .ok: registered(reply, row, relay)
             case .busy, .notOwner: relay.rooms[reply.room]?.state = .wanted
             }
+        case .keys, .poll, .counted, .announced, .channels: return
         }
     }
 
@@ -525,11 +608,14 @@ extension Broker {
                 continue
             }
             switch fetch.purpose {
-            case .hub: relay.fetches[token]?.isSent = false
+            case .hub, .keys, .poll, .counted, .channels: relay.fetches[token]?.isSent = false
+            case .announced: failFetch(token, relay, .timeout)
             case .registration:
                 relay.fetches[token] = nil
-                if relay.rooms[fetch.request.room]?.state == .registering(token: token) {
-                    relay.rooms[fetch.request.room]?.state = .wanted
+                if case .room(let request) = fetch.request,
+                    relay.rooms[request.room]?.state == .registering(token: token)
+                {
+                    relay.rooms[request.room]?.state = .wanted
                 }
             }
         }
@@ -540,11 +626,7 @@ extension Broker {
             relay.isDegraded = true
             outbox.events.append(.degraded(relay.partition))
             for name in relay.roomOrder where relay.rooms[name]?.isStored == false { answerWaiting(name, relay) }
-            for token in relay.fetches.keys.sorted() {
-                guard let fetch = relay.fetches[token], case .hub(let hub, let wanted) = fetch.purpose else { continue }
-                relay.fetches[token] = nil
-                post(.fetched(token: wanted.token, wanted.room, .failure(.noQuorum)), to: hub)
-            }
+            for token in relay.fetches.keys.sorted() { failFetch(token, relay, .noQuorum) }
         }
         if relay.owner != nil {
             askAgain(relay)
@@ -565,15 +647,45 @@ extension Broker {
             guard !relay.pending[row].isAnswered else { continue }
             // The publish stays in the stream: it may be in the log already, and those behind it keep their place.
             relay.pending[row].isAnswered = true
-            post(.published(relay.pending[row].token, .failure(.timeout)), to: relay.pending[row].hub)
+            let token = relay.pending[row].token
+            let answer: ShardMessage
+            if relay.isKeys {
+                answer = .keys(token, .failure(.timeout))
+            } else if relay.pending[row].isCounted {
+                answer = .received(token, .failure(.timeout))
+            } else {
+                answer = .published(token, .failure(.timeout))
+            }
+            post(answer, to: relay.pending[row].hub)
         }
+        if relay.isKeys { tickKeyRelay(relay) }
         guard !relay.fetches.isEmpty else { return }
         for token in relay.fetches.keys.sorted() {
-            guard let fetch = relay.fetches[token], fetch.deadline <= now,
-                case .hub(let hub, let wanted) = fetch.purpose
-            else { continue }
+            if let fetch = relay.fetches[token], fetch.deadline <= now { failFetch(token, relay, .timeout) }
+        }
+    }
+
+    /// Tells who asked that there is no answer; registrations wait for an owner instead.
+    private func failFetch(_ token: UInt64, _ relay: Relay, _ error: RequestError) {
+        switch relay.fetches[token]?.purpose {
+        case .hub(let hub, let wanted)?:
             relay.fetches[token] = nil
-            post(.fetched(token: wanted.token, wanted.room, .failure(.timeout)), to: hub)
+            post(.fetched(token: wanted.token, wanted.room, .failure(error)), to: hub)
+        case .keys(let hub, let request)?:
+            relay.fetches[token] = nil
+            post(.keys(request, .failure(error)), to: hub)
+        case .poll?: relay.fetches[token] = nil
+        case .announced(let hub, let request)?:
+            relay.fetches[token] = nil
+            post(.received(request, .failure(error)), to: hub)
+        case .channels(let hub, let number)?:
+            relay.fetches[token] = nil
+            post(.channelReply(token: number, relay.partition, .failure(error)), to: hub)
+        case .counted(let hub, let number)?:
+            // Nobody counts now; a subscriber begins all the same, and is registered with the next owner.
+            relay.fetches[token] = nil
+            post(.counted(token: number), to: hub)
+        case .registration?, nil: break
         }
     }
 }

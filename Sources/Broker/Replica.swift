@@ -1,4 +1,5 @@
 import DequeModule
+import Keys
 import PeerProtocol
 import Primitives
 import Raft
@@ -8,8 +9,10 @@ import Rooms
 final class Replica {
     let group: GroupID
     var raft: RaftNode
-    /// The partition's rooms; nil for the control group.
+    /// The partition's rooms; nil for the control group and for keys.
     var state: PartitionState?
+    /// The partition's keys.
+    var keys: KeyPartition?
     var ready = Ready()
     var isDirty = false
     /// Appends under way in storage.
@@ -23,11 +26,21 @@ final class Replica {
     var servingTerm: Term = 0
     /// Commands gathered in this tick, and batches that Raft was too busy to take.
     var batch: CommandBatchWriter?
+    var keyBatch: KeyBatchWriter?
+    /// A command to expire keys is on its way.
+    var isExpiring = false
+    /// Gateways whose forgetting is on its way.
+    var forgotten: [GatewayID] = []
+    /// The settling in which the last question to the majority was asked.
+    var readContextTick: UInt64 = 0
     var queued: Deque<[UInt8]> = []
     var streams: [GatewayID: InboundStream] = [:]
-    /// Nodes with subscribers in a room.
-    var interest: [RoomName: [NodeID]] = [:]
+    /// Nodes with subscribers in a room, and how many.
+    var interest: [RoomName: [Interest]] = [:]
+    /// Patterns that somebody on a node subscribed to; sorted by node.
+    var patterns: [(node: NodeID, patterns: [PatternCount])] = []
     var reads: [PendingRead] = []
+    var keyReads: [PendingKeyRead] = []
     var nextReadContext: UInt64 = 1
     var transfers: [NodeID: OutgoingTransfer] = [:]
     var lastHousekeeping = Instant.zero
@@ -47,6 +60,11 @@ final class Replica {
     /// When the last known leader was lost, for the failover's duration.
     var leaderLostAt: Instant?
 
+    struct Interest {
+        var node: NodeID
+        var subscribers: UInt32
+    }
+
     struct InboundStream {
         var node: NodeID
         var attempt: UInt32
@@ -60,6 +78,14 @@ final class Replica {
         var index: LogIndex?
         var node: NodeID
         var request: FetchRequest
+    }
+
+    /// A unit that only reads and waits for its ReadIndex.
+    struct PendingKeyRead {
+        var context: UInt64
+        var index: LogIndex?
+        var node: NodeID
+        var read: KeyRead
     }
 
     struct OutgoingTransfer {
@@ -87,22 +113,40 @@ final class Replica {
         }
     }
 
-    init(group: GroupID, raft: RaftNode, state: PartitionState?, snapshotIndex: LogIndex, isFaulty: Bool) {
+    init(
+        group: GroupID,
+        raft: RaftNode,
+        state: PartitionState?,
+        keys: KeyPartition?,
+        snapshotIndex: LogIndex,
+        isFaulty: Bool
+    ) {
         self.group = group
         self.raft = raft
         self.state = state
+        self.keys = keys
         self.lastSnapshotIndex = snapshotIndex
         self.isFaulty = isFaulty
     }
+
+    /// The last index that the partition's state machine has applied; nil for the control group.
+    var applied: LogIndex? { state?.applied ?? keys?.applied }
+
+    var snapshot: SnapshotState? { state.map { .rooms($0) } ?? keys.map { .keys($0) } }
 
     /// Drops everything that belongs to ownership.
     func stopServing() {
         isServing = false
         batch = nil
+        keyBatch = nil
+        isExpiring = false
+        forgotten = []
         queued.removeAll()
         streams.removeAll()
         interest.removeAll()
+        patterns.removeAll()
         reads.removeAll()
+        keyReads.removeAll()
         transfers.removeAll()
     }
 }

@@ -5,6 +5,20 @@ package struct KeyNotification: Equatable, Sendable {
     package var event: String
     package var database: Int
     package var key: [UInt8]
+    /// Which of the two channels are wanted.
+    package var channels: Kind
+
+    /// Channels and messages: `__keyspace@<db>__:<key>` says the event, `__keyevent@<db>__:<event>` the key.
+    package var messages: [(channel: [UInt8], message: [UInt8])] {
+        var messages: [(channel: [UInt8], message: [UInt8])] = []
+        if channels.contains(.keyspace) {
+            messages.append((Array("__keyspace@\(database)__:".utf8) + key, Array(event.utf8)))
+        }
+        if channels.contains(.keyevent) {
+            messages.append((Array("__keyevent@\(database)__:\(event)".utf8), key))
+        }
+        return messages
+    }
 
     /// Letters of `notify-keyspace-events`.
     package struct Kind: OptionSet, Sendable {

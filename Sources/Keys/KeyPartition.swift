@@ -22,7 +22,7 @@ package struct KeyPartition: Sendable {
     /// Which shard of which node a gateway serves.
     var homes: [Home] = []
     /// Keys past their deadlines were left: there is more to do at once.
-    package private(set) var hasMoreDue = false
+    package internal(set) var hasMoreDue = false
 
     struct Home: Equatable, Sendable {
         var gateway: GatewayID
@@ -170,17 +170,7 @@ package struct KeyPartition: Sendable {
         case .done:
             for ticket in unit.tickets { served[WaiterID(gateway: gateway.rawValue, session: ticket)] = nil }
             return .replied([])
-        case .poll:
-            var reply: [UInt8] = []
-            for ticket in unit.tickets {
-                let id = WaiterID(gateway: gateway.rawValue, session: ticket)
-                if let bytes = served[id] {
-                    reply = [PollReply.served.rawValue] + bytes
-                } else {
-                    reply = [keyspace.isWaiting(id) ? PollReply.waits.rawValue : PollReply.unknown.rawValue]
-                }
-            }
-            return .replied(reply)
+        case .poll: return .replied(poll(unit.tickets, gateway))
         case .cancel:
             for ticket in unit.tickets {
                 let id = WaiterID(gateway: gateway.rawValue, session: ticket)
@@ -206,6 +196,21 @@ package struct KeyPartition: Sendable {
             homes.append(home)
             return .replied([])
         }
+    }
+
+    /// For each ticket its status u8 and, when it is served, the length-prefixed reply.
+    private func poll(_ tickets: [UInt64], _ gateway: GatewayID) -> [UInt8] {
+        var writer = ByteWriter(capacity: tickets.count * 2)
+        for ticket in tickets {
+            let id = WaiterID(gateway: gateway.rawValue, session: ticket)
+            if let bytes = served[id] {
+                writer.write(PollReply.served.rawValue)
+                writer.writeBytes(bytes)
+            } else {
+                writer.write(keyspace.isWaiting(id) ? PollReply.waits.rawValue : PollReply.unknown.rawValue)
+            }
+        }
+        return writer.bytes
     }
 
     private mutating func forget(_ gateway: GatewayID) {
@@ -252,14 +257,15 @@ package struct KeyPartition: Sendable {
 
     /// Answers a unit that only reads, at the owner's time, without the log. What a read leaves behind (counts of hits and
     /// misses) is the owner's own.
-    package mutating func read(_ unit: KeyUnit, now: Timestamp) -> KeyOutcome {
+    package mutating func read(_ unit: KeyUnit, from gateway: GatewayID, now: Timestamp) -> KeyOutcome {
         let logTime = keyspace.now
         keyspace.now = max(logTime, Int64(clamping: now))
         defer { keyspace.now = logTime }
         switch unit.kind {
         case .versions: return .replied(versions(unit.keys))
         case .commands: return run(unit, nil)
-        default: return .unknown
+        case .poll: return .replied(poll(unit.tickets, gateway))
+        case .done, .cancel, .unblock, .hello: return .unknown
         }
     }
 

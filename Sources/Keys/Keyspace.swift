@@ -328,7 +328,15 @@ package struct Keyspace: Sendable {
 
     mutating func notify(_ kind: KeyNotification.Kind, _ event: String, _ database: Int, _ key: [UInt8]) {
         guard configuration.notifies(kind) else { return }
-        notifications.append(KeyNotification(kind: kind, event: event, database: database, key: key))
+        notifications.append(
+            KeyNotification(
+                kind: kind,
+                event: event,
+                database: database,
+                key: key,
+                channels: configuration.notifications.intersection([.keyspace, .keyevent])
+            )
+        )
     }
 }
 

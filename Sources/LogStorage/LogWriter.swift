@@ -124,15 +124,15 @@ package final class LogWriter: Sendable {
         }
     }
 
-    /// See `LogStore.saveSnapshot`.
+    /// See `LogStore.saveSnapshot`. `state` is encoded on the log's thread, so that a large one does not stop a loop.
     package func saveSnapshot(
         group: GroupID,
         descriptor: SnapshotDescriptor,
-        state: [UInt8],
+        state: @escaping @Sendable () -> [UInt8],
         completion: @escaping Completion<Void>
     ) {
         request(completion) { (store) throws(StorageError) in
-            try store.saveSnapshot(group: group, descriptor: descriptor, state: state)
+            try store.saveSnapshot(group: group, descriptor: descriptor, state: state())
         }
     }
 

@@ -168,7 +168,7 @@ final class ShardRuntime: @unchecked Sendable {
                 post(.entriesRead(token: token, try? result.get()))
             }
         case .saveSnapshot(let group, let descriptor, let state):
-            writer.saveSnapshot(group: group, descriptor: descriptor, state: state) { [self] result in
+            writer.saveSnapshot(group: group, descriptor: descriptor, state: { state.encoded() }) { [self] result in
                 post(.snapshotSaved(group, descriptor.index, (try? result.get()) != nil))
             }
         case .installSnapshot(let group, let descriptor, let state, let entries):

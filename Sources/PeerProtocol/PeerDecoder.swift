@@ -48,6 +48,38 @@ struct PeerDecoder {
             let index = try reader.readVarint()
             return .snapshotProgress(group, index: index, received: try reader.readVarint())
         case .snapshotRequest: return .snapshotRequest(try group())
+        case .keyResults: return .keyResults(try keyResults())
+        case .keyRead: return .keyRead(try keyRead())
+        case .keyReadReply: return .keyReadReply(try keyReadReply())
+        case .keyServed: return .keyServed(try keyServed())
+        case .subscribers:
+            let partition = try partition()
+            let token = try reader.readVarint()
+            return .subscribers(partition, token: token, try subscriberCounts())
+        case .patterns:
+            let partition = try partition()
+            let token = try reader.readVarint()
+            return .patterns(partition, token: token, try patternCounts())
+        case .noted:
+            let partition = try partition()
+            return .noted(partition, token: try reader.readVarint())
+        case .announceCounted:
+            let partition = try partition()
+            let token = try reader.readVarint()
+            let room = try roomName()
+            return .announceCounted(partition, token: token, room, body: try slice(limit: .max, "body"))
+        case .received:
+            let partition = try partition()
+            let token = try reader.readVarint()
+            return .received(partition, token: token, try uint32("receivers"))
+        case .channelQuery:
+            let partition = try partition()
+            let token = try reader.readVarint()
+            return .channelQuery(partition, token: token, try channelQuery())
+        case .channelReply:
+            let partition = try partition()
+            let token = try reader.readVarint()
+            return .channelReply(partition, token: token, try channelReply())
         }
     }
 
@@ -76,12 +108,13 @@ struct PeerDecoder {
     private mutating func publishedResults() throws(DecodeError) -> PublishedResults {
         let partition = try partition()
         let gateway = GatewayID(rawValue: try reader.read())
-        let count = try elements(atLeast: 2, "results")
+        let count = try elements(atLeast: 3, "results")
         var results: [PublishedResults.Result] = []
         results.reserveCapacity(count)
         for _ in 0..<count {
             let sequence = try reader.readVarint()
-            results.append(.init(sequence: sequence, outcome: try PublishOutcome(from: &reader)))
+            let outcome = try PublishOutcome(from: &reader)
+            results.append(.init(sequence: sequence, outcome: outcome, receivers: try uint32("receivers")))
         }
         return PublishedResults(partition: partition, gateway: gateway, results: results)
     }
@@ -103,6 +136,7 @@ struct PeerDecoder {
         let epoch = try reader.read(UInt64.self)
         let from = try reader.readVarint()
         let limit = try uint32("fetch limit")
+        let subscribers = try uint32("subscribers")
         return FetchRequest(
             partition: partition,
             token: token,
@@ -112,7 +146,8 @@ struct PeerDecoder {
             epoch: epoch,
             from: from,
             limit: limit,
-            consumer: try reader.readBytes(limit: PeerLimits.consumer, "consumer")
+            consumer: try reader.readBytes(limit: PeerLimits.consumer, "consumer"),
+            subscribers: subscribers
         )
     }
 
@@ -214,30 +249,30 @@ struct PeerDecoder {
 
     /// A list's length: bounded by `PeerLimits` and by what the bytes that are left could hold, so that a lie costs
     /// neither memory nor time.
-    private mutating func elements(atLeast bytes: Int, _ field: StaticStringName) throws(DecodeError) -> Int {
+    mutating func elements(atLeast bytes: Int, _ field: StaticStringName) throws(DecodeError) -> Int {
         let count = try reader.readCount(limit: PeerLimits.elements, field)
         guard count * bytes <= reader.remaining else { throw .truncated }
         return count
     }
 
-    private mutating func slice(limit: Int, _ field: StaticStringName) throws(DecodeError) -> ArraySlice<UInt8> {
+    mutating func slice(limit: Int, _ field: StaticStringName) throws(DecodeError) -> ArraySlice<UInt8> {
         let count = try reader.readCount(limit: limit, field)
         let start = backing.startIndex + reader.position
         _ = try reader.readRaw(count: count)
         return backing[start..<(start + count)]
     }
 
-    private mutating func roomName() throws(DecodeError) -> RoomName {
+    mutating func roomName() throws(DecodeError) -> RoomName {
         RoomName(try slice(limit: PeerLimits.roomName, "room name"))
     }
 
-    private mutating func partition() throws(DecodeError) -> PartitionID {
+    mutating func partition() throws(DecodeError) -> PartitionID {
         PartitionID(rawValue: try uint32("partition"))
     }
 
     private mutating func group() throws(DecodeError) -> GroupID { GroupID(rawValue: try uint32("group")) }
 
-    private mutating func optionalNode() throws(DecodeError) -> NodeID? {
+    mutating func optionalNode() throws(DecodeError) -> NodeID? {
         try flag("node presence") ? NodeID(try reader.read(UInt64.self)) : nil
     }
 
@@ -249,7 +284,7 @@ struct PeerDecoder {
         }
     }
 
-    private mutating func uint32(_ field: StaticStringName) throws(DecodeError) -> UInt32 {
+    mutating func uint32(_ field: StaticStringName) throws(DecodeError) -> UInt32 {
         let value = try reader.readVarint()
         guard let narrow = UInt32(exactly: value) else { throw .unknown(field: field, value: value) }
         return narrow

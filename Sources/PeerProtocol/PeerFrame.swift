@@ -51,12 +51,28 @@ enum PeerTag: UInt8 {
     case snapshotChunk = 13
     case snapshotProgress = 14
     case snapshotRequest = 15
+    case keyResults = 16
+    case keyRead = 17
+    case keyReadReply = 18
+    case keyServed = 19
+    case subscribers = 20
+    case patterns = 21
+    case noted = 22
+    case announceCounted = 23
+    case received = 24
+    case channelQuery = 25
+    case channelReply = 26
 
     /// The message keeps slices of the array that it was decoded from.
     var keepsSlices: Bool {
         switch self {
-        case .publish, .announce, .fetch, .fetched, .uninterested, .publications, .acknowledge, .snapshotChunk: true
-        case .raft, .published, .publishRefused, .owners, .keepalive, .snapshotProgress, .snapshotRequest: false
+        case .publish, .announce, .fetch, .fetched, .uninterested, .publications, .acknowledge, .snapshotChunk,
+            .keyRead,
+            .subscribers, .announceCounted, .channelQuery, .channelReply:
+            true
+        case .raft, .published, .publishRefused, .owners, .keepalive, .snapshotProgress, .snapshotRequest,
+            .keyResults, .keyReadReply, .keyServed, .patterns, .noted, .received:
+            false
         }
     }
 }

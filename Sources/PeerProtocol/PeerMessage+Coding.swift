@@ -55,6 +55,17 @@ extension PeerMessage {
         case .snapshotChunk: .snapshotChunk
         case .snapshotProgress: .snapshotProgress
         case .snapshotRequest: .snapshotRequest
+        case .keyResults: .keyResults
+        case .keyRead: .keyRead
+        case .keyReadReply: .keyReadReply
+        case .keyServed: .keyServed
+        case .subscribers: .subscribers
+        case .patterns: .patterns
+        case .noted: .noted
+        case .announceCounted: .announceCounted
+        case .received: .received
+        case .channelQuery: .channelQuery
+        case .channelReply: .channelReply
         }
     }
 
@@ -102,6 +113,38 @@ extension PeerMessage {
             writer.writeVarint(index)
             writer.writeVarint(received)
         case .snapshotRequest(let group): writer.write(group)
+        case .keyResults(let results): results.encode(into: &writer)
+        case .keyRead(let read): read.encode(into: &writer)
+        case .keyReadReply(let reply): reply.encode(into: &writer)
+        case .keyServed(let served): served.encode(into: &writer)
+        case .subscribers(let partition, let token, let counts):
+            writer.write(partition)
+            writer.writeVarint(token)
+            writer.write(counts)
+        case .patterns(let partition, let token, let counts):
+            writer.write(partition)
+            writer.writeVarint(token)
+            writer.write(counts)
+        case .noted(let partition, let token):
+            writer.write(partition)
+            writer.writeVarint(token)
+        case .announceCounted(let partition, let token, let room, let body):
+            writer.write(partition)
+            writer.writeVarint(token)
+            writer.writeBytes(room.bytes)
+            writer.writeBytes(body)
+        case .received(let partition, let token, let receivers):
+            writer.write(partition)
+            writer.writeVarint(token)
+            writer.writeVarint(UInt64(receivers))
+        case .channelQuery(let partition, let token, let query):
+            writer.write(partition)
+            writer.writeVarint(token)
+            writer.write(query)
+        case .channelReply(let partition, let token, let reply):
+            writer.write(partition)
+            writer.writeVarint(token)
+            writer.write(reply)
         }
     }
 }
@@ -126,6 +169,7 @@ extension PublishedResults {
         for result in results {
             writer.writeVarint(result.sequence)
             result.outcome.encode(into: &writer)
+            writer.writeVarint(UInt64(result.receivers))
         }
     }
 }
@@ -151,6 +195,7 @@ extension FetchRequest {
         writer.write(epoch)
         writer.writeVarint(from)
         writer.writeVarint(UInt64(limit))
+        writer.writeVarint(UInt64(subscribers))
         writer.writeBytes(consumer)
     }
 }

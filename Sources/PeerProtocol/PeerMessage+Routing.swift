@@ -19,6 +19,17 @@ extension PeerMessage {
         case .snapshotChunk(let chunk): chunk.group.partition
         case .snapshotProgress(let group, _, _): group.partition
         case .snapshotRequest(let group): group.partition
+        case .keyResults(let results): results.partition
+        case .keyRead(let read): read.partition
+        case .keyReadReply(let reply): reply.partition
+        case .keyServed(let served): served.partition
+        case .subscribers(let partition, _, _): partition
+        case .patterns(let partition, _, _): partition
+        case .noted(let partition, _): partition
+        case .announceCounted(let partition, _, _, _): partition
+        case .received(let partition, _, _): partition
+        case .channelQuery(let partition, _, _): partition
+        case .channelReply(let partition, _, _): partition
         }
     }
 }

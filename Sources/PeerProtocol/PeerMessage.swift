@@ -40,6 +40,23 @@ package enum PeerMessage: Equatable, Sendable {
     /// The sender's replica is damaged or empty and wants to be replaced whole.
     case snapshotRequest(GroupID)
 
+    /// Units of a key partition travel as `publish`; these are the owner's results.
+    case keyResults(KeyResults)
+    case keyRead(KeyRead)
+    case keyReadReply(KeyReadReply)
+    case keyServed(KeyServed)
+
+    /// Subscribers that the sender has in rooms of the partition, to the owner; answered by `noted` unless the token is 0.
+    case subscribers(PartitionID, token: UInt64, [SubscriberCount])
+    /// All patterns that somebody on the sender subscribed to, to every owner; answered by `noted`.
+    case patterns(PartitionID, token: UInt64, [PatternCount])
+    case noted(PartitionID, token: UInt64)
+    /// A best-effort publish whose publisher wants to know how many subscribers it was sent to.
+    case announceCounted(PartitionID, token: UInt64, RoomName, body: ArraySlice<UInt8>)
+    case received(PartitionID, token: UInt64, UInt32)
+    case channelQuery(PartitionID, token: UInt64, ChannelQuery)
+    case channelReply(PartitionID, token: UInt64, ChannelReply)
+
     /// A partition's owner and the term that made it.
     package struct Ownership: Equatable, Sendable {
         package var partition: PartitionID
@@ -60,7 +77,7 @@ package struct PublishStream: Equatable, Sendable {
     package var attempt: UInt32
     package var first: UInt64
     package var acknowledgedBelow: UInt64
-    /// Encoded `PublishCommand`s.
+    /// Encoded `PublishCommand`s; of a key partition, encoded `KeyUnit`s.
     package var commands: [ArraySlice<UInt8>]
 
     package init(
@@ -88,10 +105,13 @@ package struct PublishedResults: Equatable, Sendable {
     package struct Result: Equatable, Sendable {
         package var sequence: UInt64
         package var outcome: PublishOutcome
+        /// Subscribers in the cluster that the message was sent to.
+        package var receivers: UInt32
 
-        package init(sequence: UInt64, outcome: PublishOutcome) {
+        package init(sequence: UInt64, outcome: PublishOutcome, receivers: UInt32 = 0) {
             self.sequence = sequence
             self.outcome = outcome
+            self.receivers = receivers
         }
     }
 
@@ -134,6 +154,8 @@ package struct FetchRequest: Equatable, Sendable {
     package var limit: UInt32
     /// A consumer whose cursor is wanted too; empty = none.
     package var consumer: [UInt8]
+    /// With `register`: subscribers that the sender has in the room.
+    package var subscribers: UInt32
 
     package init(
         partition: PartitionID,
@@ -144,8 +166,10 @@ package struct FetchRequest: Equatable, Sendable {
         epoch: UInt64 = 0,
         from: UInt64 = 0,
         limit: UInt32 = 0,
-        consumer: [UInt8] = []
+        consumer: [UInt8] = [],
+        subscribers: UInt32 = 0
     ) {
+        self.subscribers = subscribers
         self.partition = partition
         self.token = token
         self.room = room

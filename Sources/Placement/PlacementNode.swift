@@ -23,7 +23,7 @@ package enum PlacementError: Error, Equatable {
     case duplicateNode(NodeID)
     /// Not 1...100.
     case weightOutOfRange(NodeID, Int)
-    /// Not a power of two, 1...16384.
+    /// Not 1...`PlacementTable.maxPartitions`.
     case partitionsOutOfRange(Int)
     /// Not 1...`PlacementTable.maxReplicas`.
     case replicationFactorOutOfRange(Int)

@@ -19,7 +19,7 @@ extension PlacementTable {
         partitions: Int,
         replicationFactor: Int
     ) throws(PlacementError) -> PlacementTable {
-        guard SlotMap.isValid(partitions: partitions) else { throw .partitionsOutOfRange(partitions) }
+        guard (1...maxPartitions).contains(partitions) else { throw .partitionsOutOfRange(partitions) }
         guard (1...maxReplicas).contains(replicationFactor) else {
             throw .replicationFactorOutOfRange(replicationFactor)
         }

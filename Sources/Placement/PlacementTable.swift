@@ -7,6 +7,8 @@ import Primitives
 package struct PlacementTable: Equatable, Sendable {
     package static let maxNodes = 1024
     package static let maxReplicas = 7
+    /// Of rooms and of keys together.
+    package static let maxPartitions = 2 * 16384
 
     /// Grows with every change, from 1.
     package let epoch: UInt64
@@ -134,8 +136,8 @@ extension ByteReader {
             if let last = nodes.last, last >= id { throw .malformed("placement nodes") }
             nodes.append(id)
         }
-        let partitions = try readCount(limit: Int(HashSlot.count), "placement partitions")
-        guard SlotMap.isValid(partitions: partitions) else { throw .malformed("placement partitions") }
+        let partitions = try readCount(limit: PlacementTable.maxPartitions, "placement partitions")
+        guard partitions > 0 else { throw .malformed("placement partitions") }
         var used = [Bool](repeating: false, count: nodeCount)
         var replicas: [[NodeID]] = []
         for _ in 0..<partitions {

@@ -1,4 +1,5 @@
 import Broker
+import Keys
 import PeerProtocol
 import Primitives
 import Raft
@@ -64,10 +65,15 @@ final class MiniCluster {
     }
 
     /// Lets everything that is under way arrive, without moving the clock.
-    func settle() {
+    func settle() { settle(times: .max) }
+
+    /// Lets messages take so many hops.
+    func settle(times: Int) {
         var isBusy = true
-        while isBusy {
+        var left = times
+        while isBusy, left > 0 {
             isBusy = false
+            left -= 1
             for id in ids {
                 guard let broker = brokers[id] else { continue }
                 broker.settle()
@@ -201,6 +207,12 @@ final class MiniCluster {
         let partition = brokers.values.first!.partition(of: RoomName(room))
         return ids.first { brokers[$0]?.isServing(partition) == true }.map { Int($0.rawValue) }
     }
+
+    /// Of the first key partition.
+    func keyOwner() -> Int? {
+        let partition = PartitionID(UInt32(settings.values.first!.partitions))
+        return ids.first { brokers[$0]?.isServing(partition) == true }.map { Int($0.rawValue) }
+    }
 }
 
 /// A client session on one node of a `MiniCluster`.
@@ -214,6 +226,12 @@ final class MiniClient {
     private(set) var subscribed: [String: Result<SubscribeResult, RequestError>] = [:]
     private(set) var histories: [UInt64: Result<HistoryResult, RequestError>] = [:]
     private(set) var gaps: [Gap] = []
+    fileprivate(set) var keys: [UInt64: Result<KeyOutcome, RequestError>] = [:]
+    private(set) var tickets: Set<UInt64> = []
+    fileprivate(set) var served: [UInt64: [UInt8]?] = [:]
+    fileprivate(set) var counted: [UInt64: Result<Int, RequestError>] = [:]
+    fileprivate(set) var patterns: [Glob] = []
+    fileprivate(set) var channels: [UInt64: Result<ChannelReply, RequestError>] = [:]
 
     init(_ cluster: MiniCluster, on number: Int) {
         self.cluster = cluster
@@ -241,6 +259,53 @@ final class MiniClient {
 
     func subscribe(_ room: String, _ options: SubscribeOptions = SubscribeOptions()) {
         cluster.broker(number).subscribe(token(), room: RoomName(room), options: options)
+    }
+
+    /// Sends a unit with one command; a blocking one gets a ticket.
+    @discardableResult
+    func execute(_ line: String, isReadOnly: Bool = false, waits: Bool = false) -> UInt64 {
+        let token = token()
+        let broker = cluster.broker(number)
+        var unit = KeyUnit(kind: .commands)
+        unit.items = [.command(database: 0, arguments: line.split(separator: " ").map { Array($0.utf8) })]
+        if waits {
+            unit.ticket = broker.nextTicket()
+            tickets.insert(unit.ticket)
+        }
+        broker.execute(token, keyPartition: 0, unit: unit.encoded(), isReadOnly: isReadOnly)
+        return token.command
+    }
+
+    /// The replies to a unit, or what became of it.
+    func reply(_ command: UInt64) -> String {
+        switch keys[command] {
+        case .success(.replied(let bytes)): String(decoding: bytes, as: UTF8.self)
+        case .success(.waits): "waits"
+        case .success(.unknown): "unknown"
+        case .failure(let error): "\(error)"
+        case nil: "no answer"
+        }
+    }
+
+    func close() { cluster.broker(number).closeSession(session) }
+
+    func unsubscribe(_ room: String) { cluster.broker(number).unsubscribe(session, room: RoomName(room)) }
+
+    func publishCounted(_ room: String, _ text: String) -> UInt64 {
+        let token = token()
+        let body = MessageBody(payload: Array(text.utf8)[...]).encoded()[...]
+        cluster.broker(number).publishCounted(token, room: RoomName(room), body: body)
+        return token.command
+    }
+
+    func subscribePattern(_ pattern: String) {
+        cluster.broker(number).subscribePattern(token(), pattern: Glob(Array(pattern.utf8)))
+    }
+
+    func ask(_ query: ChannelQuery) -> UInt64 {
+        let token = token()
+        cluster.broker(number).channels(token, query: query)
+        return token.command
     }
 
     func history(_ room: String, since: Position? = nil, limit: Int, reverse: Bool = false) -> UInt64 {
@@ -273,6 +338,20 @@ final class MiniClient {
                     mine.first { $0.session == session }?
                         .take(broker.roomName(of: room).description, publications)
                 case .gap(let session, _, let gap): mine.first { $0.session == session }?.gaps.append(gap)
+                case .keys(let token, let result):
+                    mine.first { $0.session == token.session }?.keys[token.command] = result
+                case .served(let ticket, let reply):
+                    for client in mine where client.tickets.contains(ticket) { client.served[ticket] = reply }
+                case .received(let token, let result):
+                    mine.first { $0.session == token.session }?.counted[token.command] = result
+                case .patternSubscribed(let token, let pattern):
+                    mine.first { $0.session == token.session }?.patterns.append(pattern)
+                case .patternMessage(let room, let publication):
+                    for client in mine where client.patterns.contains(where: { $0.matches(room.bytes) }) {
+                        client.take("pattern " + room.description, [publication])
+                    }
+                case .channels(let token, let result):
+                    mine.first { $0.session == token.session }?.channels[token.command] = result
                 case .resubscribe: break
                 }
             }

@@ -115,7 +115,7 @@ struct WriterTests {
             writer.saveSnapshot(
                 group: group(3),
                 descriptor: sampleDescriptor(400),
-                state: sampleState(group(3), 400),
+                state: { sampleState(group(3), 400) },
                 completion: done
             )
         }

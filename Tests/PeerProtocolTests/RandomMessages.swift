@@ -1,3 +1,4 @@
+import Keys
 import PeerProtocol
 import Primitives
 import Raft
@@ -5,7 +6,7 @@ import Rooms
 
 /// Random peer messages of every case, for round trips and as seeds of the fuzzers.
 struct RandomMessages {
-    static let cases = 15
+    static let cases = 26
     static let raftCases = 10
     var random: Xoshiro256
 
@@ -30,7 +31,9 @@ struct RandomMessages {
                 PublishedResults(
                     partition: partition(),
                     gateway: GatewayID(rawValue: random.next()),
-                    results: list(20) { .init(sequence: $0.number(), outcome: $0.outcome()) }
+                    results: list(20) {
+                        .init(sequence: $0.number(), outcome: $0.outcome(), receivers: UInt32($0.random.below(9)))
+                    }
                 )
             )
         case 3:
@@ -54,7 +57,8 @@ struct RandomMessages {
                     epoch: random.next(),
                     from: number(),
                     limit: UInt32(truncatingIfNeeded: random.next()),
-                    consumer: bytes(30)
+                    consumer: bytes(30),
+                    subscribers: UInt32(truncatingIfNeeded: random.next())
                 )
             )
         case 6:
@@ -99,8 +103,72 @@ struct RandomMessages {
                 )
             )
         case 13: return .snapshotProgress(group(), index: number(), received: number())
-        default: return .snapshotRequest(group())
+        case 14: return .snapshotRequest(group())
+        default: return shimMessage(index)
         }
+    }
+
+    private mutating func shimMessage(_ index: Int) -> PeerMessage {
+        switch index {
+        case 15:
+            return .keyResults(
+                KeyResults(
+                    partition: partition(),
+                    gateway: GatewayID(rawValue: random.next()),
+                    results: list(20) { .init(sequence: $0.number(), outcome: $0.keyOutcome()) }
+                )
+            )
+        case 16:
+            return .keyRead(
+                KeyRead(
+                    partition: partition(),
+                    token: number(),
+                    gateway: GatewayID(rawValue: random.next()),
+                    unit: slice(200)
+                )
+            )
+        case 17:
+            let status: KeyReadReply.Status = [.ok(keyOutcome()), .notOwner(node()), .busy][Int(random.below(3))]
+            return .keyReadReply(KeyReadReply(partition: partition(), token: number(), status: status))
+        case 18:
+            return .keyServed(
+                KeyServed(
+                    partition: partition(),
+                    gateway: GatewayID(rawValue: random.next()),
+                    replies: list(20) { .init(ticket: $0.number(), bytes: $0.bytes(50)) }
+                )
+            )
+        case 19:
+            return .subscribers(
+                partition(),
+                token: number(),
+                list(20) { SubscriberCount(room: $0.room(), count: UInt32($0.random.below(1000))) }
+            )
+        case 20:
+            return .patterns(
+                partition(),
+                token: number(),
+                list(20) { PatternCount(pattern: Glob($0.bytes(20)), count: UInt32($0.random.below(1000))) }
+            )
+        case 21: return .noted(partition(), token: number())
+        case 22: return .announceCounted(partition(), token: number(), room(), body: slice(300))
+        case 23: return .received(partition(), token: number(), UInt32(random.below(1 << 20)))
+        case 24:
+            let query: ChannelQuery = [
+                .names(nil), .names(Glob(bytes(20))), .counts(list(9) { $0.room() }), .patterns,
+            ][Int(random.below(4))]
+            return .channelQuery(partition(), token: number(), query)
+        default:
+            let reply: ChannelReply = [
+                .names(list(9) { $0.room() }), .counts(list(9) { $0.number() }),
+                .patterns(list(9) { Glob($0.bytes(20)) }),
+            ][Int(random.below(3))]
+            return .channelReply(partition(), token: number(), reply)
+        }
+    }
+
+    private mutating func keyOutcome() -> KeyOutcome {
+        [.replied(bytes(50)), .waits(bytes(50)), .unknown][Int(random.below(3))]
     }
 
     mutating func raft(_ index: Int) -> RaftMessage {

@@ -255,7 +255,7 @@ private func checkInvariants(_ table: PlacementTable, _ nodes: [PlacementNode], 
     @Test("nonsense is refused with its reason")
     func refusals() {
         #expect(throws: PlacementError.noNodes) { try repair([]) }
-        #expect(throws: PlacementError.partitionsOutOfRange(65)) { try repair(nodes(3), partitions: 65) }
+        #expect(throws: PlacementError.partitionsOutOfRange(0)) { try repair(nodes(3), partitions: 0) }
         #expect(throws: PlacementError.replicationFactorOutOfRange(0)) { try repair(nodes(3), factor: 0) }
         #expect(throws: PlacementError.replicationFactorOutOfRange(8)) { try repair(nodes(3), factor: 8) }
         let twice = nodes(2) + nodes(1)

@@ -166,7 +166,7 @@ extension Simulation {
             }
         case .saveSnapshot(let group, let descriptor, let state):
             do throws(StorageError) {
-                try store.saveSnapshot(group: group, descriptor: descriptor, state: state)
+                try store.saveSnapshot(group: group, descriptor: descriptor, state: state.encoded())
                 sometimes.note(.snapshotSaved)
                 // Its entries may be dropped now: the last chance to see them.
                 oracle.examine(node, simulation: self)

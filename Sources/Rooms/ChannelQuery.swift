@@ -1,5 +1,4 @@
 import Primitives
-import Rooms
 
 /// What PUBSUB asks of the whole cluster.
 package enum ChannelQuery: Equatable, Sendable {
@@ -14,5 +13,5 @@ package enum ChannelQuery: Equatable, Sendable {
 package enum ChannelReply: Equatable, Sendable {
     case names([RoomName])
     case counts([UInt64])
-    case patterns(UInt64)
+    case patterns([Glob])
 }

@@ -1,0 +1,93 @@
+import Broker
+import Keys
+import Primitives
+import Testing
+
+@Suite
+struct KeyTests {
+    static func start() throws -> (MiniCluster, [MiniClient]) {
+        try ChannelTests.start { $0.keyPartitions = 1 }
+    }
+
+    @Test("RS-11 every node proxies to the owner of the keys, and reads see what was acknowledged")
+    func proxied() throws {
+        let (cluster, clients) = try KeyTests.start()
+        for number in 0..<3 {
+            let set = clients[number].execute("SET key value\(number)")
+            cluster.run(milliseconds: 10)
+            MiniClient.deliver(cluster, clients)
+            #expect(clients[number].reply(set) == "+OK\r\n")
+            let reads = clients.map { $0.execute("GET key", isReadOnly: true) }
+            cluster.run(milliseconds: 10)
+            MiniClient.deliver(cluster, clients)
+            for (client, read) in zip(clients, reads) { #expect(client.reply(read) == "$6\r\nvalue\(number)\r\n") }
+        }
+    }
+
+    @Test("RS-11 CL-06 the owner of the keys dies in the middle of increments: none is lost, none is done twice")
+    func failover() throws {
+        let (cluster, clients) = try KeyTests.start()
+        let owner = try #require(cluster.keyOwner())
+        let left = (1...3).filter { $0 != owner }.map { clients[$0 - 1] }
+        var commands: [(MiniClient, UInt64)] = []
+        for round in 0..<20 {
+            for client in left { commands.append((client, client.execute("INCR counter"))) }
+            if round == 10 { cluster.kill(owner) }
+            // Fewer turns than an answer takes: some are under way whenever the owner dies.
+            cluster.settle(times: 1)
+        }
+        cluster.run(milliseconds: 4000)
+        MiniClient.deliver(cluster, left)
+        let replies = commands.map { $0.0.reply($0.1) }
+        #expect(Set(replies) == Set((1...40).map { ":\($0)\r\n" }), "each number once")
+    }
+
+    @Test("RS-13 a wait outlives the owner, is served once, and ends with its time or its connection")
+    func waits() throws {
+        let (cluster, clients) = try KeyTests.start()
+        let owner = try #require(cluster.keyOwner())
+        let left = (1...3).filter { $0 != owner }.map { clients[$0 - 1] }
+        let other = MiniClient(cluster, on: left[0].number)
+        let all = left + [other]
+        let pop = left[0].execute("BLPOP list 0", waits: true)
+        let gone = other.execute("BLPOP list 0", waits: true)
+        let timed = left[1].execute("BLPOP other 0.2", waits: true)
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, all)
+        #expect([left[0].reply(pop), other.reply(gone), left[1].reply(timed)] == ["waits", "waits", "waits"])
+        let ticket = try #require(left[0].tickets.first)
+        cluster.broker(other.number).cancel(ticket: try #require(other.tickets.first), keyPartition: 0)
+        cluster.run(milliseconds: 400)
+        MiniClient.deliver(cluster, all)
+        #expect(left[1].served[try #require(left[1].tickets.first)] == Array("*-1\r\n".utf8))
+        cluster.kill(owner)
+        cluster.run(milliseconds: 3000)
+        let push = left[1].execute("RPUSH list a b")
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, all)
+        #expect(left[1].reply(push) == ":2\r\n")
+        #expect(left[0].served[ticket] == Array("*2\r\n$4\r\nlist\r\n$1\r\na\r\n".utf8))
+        #expect(other.served.isEmpty)
+        let rest = left[1].execute("LRANGE list 0 -1", isReadOnly: true)
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, all)
+        #expect(left[1].reply(rest) == "*1\r\n$1\r\nb\r\n")
+    }
+
+    @Test("RS-13 the waits of a node that is gone for good take nothing")
+    func deadNode() throws {
+        let (cluster, clients) = try KeyTests.start()
+        let owner = try #require(cluster.keyOwner())
+        let left = (1...3).filter { $0 != owner }.map { clients[$0 - 1] }
+        left[0].execute("BLPOP list 0", waits: true)
+        cluster.run(milliseconds: 50)
+        cluster.kill(left[0].number)
+        cluster.run(milliseconds: 7000)
+        let push = left[1].execute("RPUSH list a")
+        let length = left[1].execute("LLEN list")
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, [left[1]])
+        #expect(left[1].reply(push) == ":1\r\n")
+        #expect(left[1].reply(length) == ":1\r\n")
+    }
+}
