@@ -71,6 +71,7 @@ let package = Package(
         pure("WebSocket", ["Primitives"]),
         pure("ClientProtocol", ["Primitives"]),
         pure("LogFormat", ["Primitives", "CLZ4"]),
+        pure("RESP", ["Primitives"]),
 
         // Floor 2: protocols and state machines.
         pure("Raft", ["Primitives"]),
@@ -167,6 +168,7 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives"]),
         tests("WebSocketTests", ["WebSocket", "Primitives"]),
         tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
+        tests("RESPTests", ["RESP", "Primitives"]),
         tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),
         tests("LogStorageTests", ["Locks", "LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
         tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Primitives"]),

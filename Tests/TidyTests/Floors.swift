@@ -19,6 +19,7 @@ struct Floor {
         Floor(2, "WebSocket", pure: true),
         Floor(2, "ClientProtocol", pure: true),
         Floor(2, "LogFormat", pure: true),
+        Floor(2, "RESP", pure: true),
         Floor(2, "HistoryChecker", pure: true),
 
         Floor(3, "Raft", pure: true),
