@@ -80,6 +80,8 @@ let package = Package(
         pure("PeerProtocol", ["Primitives", "Raft", "Rooms"]),
         pure("Broker", ["Primitives", "PeerProtocol", "Raft", "Placement", "Rooms"]),
 
+        pure("RedisBackplane", ["Primitives", "RESP", "ClientProtocol", "PeerProtocol", "Rooms", "Broker"]),
+
         // Floor 3: I/O shells.
         shell("SystemOpenSSL", ["COpenSSL"]),
         shell("LogStorage", ["Locks", "Primitives", "LogFormat", "CPosixShims"]),
@@ -95,6 +97,7 @@ let package = Package(
                 nioPosix, logging, collections,
             ]
         ),
+        shell("RedisAdapter", ["Locks", "Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", nioCore]),
         shell(
             "Admin",
             [
@@ -193,6 +196,10 @@ let package = Package(
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
         tests("RoomsTests", ["Rooms", "Primitives"]),
         tests("PlacementTests", ["Placement", "Primitives"]),
+        tests(
+            "RedisBackplaneTests",
+            ["RedisBackplane", "RESP", "Broker", "PeerProtocol", "Rooms", "Primitives"]
+        ),
         tests("BrokerTests", ["Broker", "PeerProtocol", "Rooms", "Raft", "Primitives"]),
         tests("EventLoopsTests", ["Locks", "EventLoops", "Primitives", nioCore, nioPosix]),
         tests("ClusterConfigurationTests", ["ClusterConfiguration", "Primitives"]),
