@@ -97,7 +97,7 @@ let package = Package(
                 nioPosix, logging, collections,
             ]
         ),
-        shell("RedisAdapter", ["Locks", "Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", nioCore]),
+        shell("RedisAdapter", ["Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", nioCore, collections]),
         shell(
             "Admin",
             [

@@ -420,7 +420,8 @@ extension Backplane {
         outbox.append(.send(.reader(index), RESPCommand(head + keys + ids), patience: settings.readBlock))
     }
 
-    /// Cuts an XREAD short. It may be on its way only, and then the server has nothing to cut: `tickStreams` asks again.
+    /// Cuts an XREAD short. It may be on its way only, and then the server has nothing to cut: `tickStreams` asks
+    /// again.
     private func unblock(_ index: Int) {
         readers[index].nextUnblock = now + .milliseconds(100)
         pool(.ignored, [RESPCommand("CLIENT", "UNBLOCK", RESPArgument(readers[index].client))])

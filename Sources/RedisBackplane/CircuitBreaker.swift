@@ -1,7 +1,7 @@
 import Primitives
 
-/// Keeps a program from leaning on something that does not answer: Closed lets everything through, Open refuses at once,
-/// Half-Open lets one attempt through to see (M. Nygard, Release It!, "Circuit Breaker").
+/// Keeps a program from leaning on something that does not answer: Closed lets everything through, Open refuses at
+/// once, Half-Open lets one attempt through to see (M. Nygard, Release It!, "Circuit Breaker").
 package struct CircuitBreaker: Sendable {
     package enum State: String, Sendable {
         case closed, open

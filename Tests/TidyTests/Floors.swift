@@ -51,7 +51,7 @@ struct Floor {
         ),
         Floor(6, "VencejoClient", pure: false, "NIOCore", "NIOPosix", "Synchronization"),
 
-        Floor(7, "RedisAdapter", pure: false, "NIOCore"),
+        Floor(7, "RedisAdapter", pure: false, "DequeModule", "NIOCore"),
 
         Floor(8, "Node", pure: false, "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging", "UnixSignals"),
         Floor(
