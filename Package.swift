@@ -88,7 +88,7 @@ let package = Package(
         shell("EventLoops", ["Locks", "Primitives", "CPosixShims", nioCore, nioPosix]),
 
         // Floor 4: services.
-        shell("ClusterConfiguration", ["Primitives", .product(name: "TOMLKit", package: "TOMLKit")]),
+        shell("ClusterConfiguration", ["Primitives", "RESP", .product(name: "TOMLKit", package: "TOMLKit")]),
         shell("Cluster", ["Primitives", "PeerProtocol", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging]),
         shell(
             "Gateway",
