@@ -81,13 +81,15 @@ let package = Package(
         pure("PeerProtocol", ["Primitives", "Raft", "Rooms", "Keys"]),
         pure("Broker", ["Primitives", "PeerProtocol", "Raft", "Placement", "Rooms", "Keys", "RESP"]),
 
+        pure("RedisBackplane", ["Primitives", "RESP", "ClientProtocol", "PeerProtocol", "Rooms", "Broker"]),
+
         // Floor 3: I/O shells.
         shell("SystemOpenSSL", ["COpenSSL"]),
         shell("LogStorage", ["Locks", "Primitives", "LogFormat", "CPosixShims"]),
         shell("EventLoops", ["Locks", "Primitives", "CPosixShims", nioCore, nioPosix]),
 
         // Floor 4: services.
-        shell("ClusterConfiguration", ["Primitives", .product(name: "TOMLKit", package: "TOMLKit")]),
+        shell("ClusterConfiguration", ["Primitives", "RESP", .product(name: "TOMLKit", package: "TOMLKit")]),
         shell("Cluster", ["Primitives", "PeerProtocol", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging]),
         shell(
             "Gateway",
@@ -96,6 +98,7 @@ let package = Package(
                 nioPosix, logging, collections,
             ]
         ),
+        shell("RedisAdapter", ["Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", nioCore, collections]),
         shell(
             "RESPServer",
             [
@@ -176,6 +179,7 @@ let package = Package(
         tests("PrimitivesTests", ["Primitives"]),
         tests("WebSocketTests", ["WebSocket", "Primitives"]),
         tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
+        tests("RESPTests", ["RESP", "Primitives"]),
         tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),
         tests("LogStorageTests", ["Locks", "LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
         tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Keys", "Primitives"]),
@@ -201,6 +205,10 @@ let package = Package(
         tests("RoomsTests", ["Rooms", "Primitives"]),
         tests("PlacementTests", ["Placement", "Primitives"]),
         tests("BrokerTests", ["Broker", "PeerProtocol", "Rooms", "Raft", "Keys", "Primitives"]),
+        tests(
+            "RedisBackplaneTests",
+            ["RedisBackplane", "RESP", "Broker", "PeerProtocol", "Rooms", "Primitives"]
+        ),
         tests("EventLoopsTests", ["Locks", "EventLoops", "Primitives", nioCore, nioPosix]),
         tests("ClusterConfigurationTests", ["ClusterConfiguration", "Primitives"]),
         tests("HistoryCheckerTests", ["HistoryChecker", "Primitives"]),

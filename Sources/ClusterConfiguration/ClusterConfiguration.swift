@@ -20,6 +20,7 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package var raft = Raft()
     package var liveness = Liveness()
     package var slo = ServiceLevels()
+    package var redis = Redis()
     /// What is allowed but unwise, to be printed at start.
     package var warnings: [String] = []
 
@@ -30,10 +31,10 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package func node(id: String) -> Node? { nodes.first { $0.id == id } }
 
     /// Copies of each partition: the configured factor, or 1 in standalone mode.
-    package var replicationFactor: Int { cluster.mode == .cluster ? cluster.replicationFactor : 1 }
+    package var replicationFactor: Int { mode == .cluster ? cluster.replicationFactor : 1 }
 
     /// The nodes that take part: all of them in cluster mode, otherwise only `node` itself.
-    package func members(asSeenBy node: Node) -> [Node] { cluster.mode == .cluster ? nodes : [node] }
+    package func members(asSeenBy node: Node) -> [Node] { mode == .cluster ? nodes : [node] }
 
     /// Event loops for `node` on a machine with `cores` processors: the configured number, or the cores divided among
     /// the nodes that the file puts on the same host.

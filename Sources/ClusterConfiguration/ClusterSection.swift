@@ -3,7 +3,9 @@ extension ClusterConfiguration {
     package struct Cluster: Sendable, Equatable {
         /// Keeps meshes apart: a node refuses peers of another name.
         package var name = "vencejo"
+        /// As the file says; how the node runs is `ClusterConfiguration.mode`.
         package var mode = Mode.cluster
+        package var backplane = Backplane.cluster
         /// A power of two, fixed when the cluster is created.
         package var partitions = 64
         /// Copies of each partition in cluster mode; readers want `ClusterConfiguration.replicationFactor`.
@@ -81,7 +83,13 @@ extension ClusterConfiguration.Cluster {
             \.mode,
             "cluster: the nodes below share all rooms by the built-in replicated log, with no Redis anywhere. "
                 + "standalone: this node alone, with every feature but the reach across nodes. "
-                + "redis: through an external Redis (not built in this version)."
+                + "redis: what backplane = \"redis\" makes of it; to be said there."
+        ),
+        .choice(
+            "backplane",
+            \.backplane,
+            "What carries rooms from node to node. cluster: the built-in log. redis: an external Redis, see [redis]; "
+                + "REDIS_ENABLED=true in the environment says the same."
         ),
         .integer(
             "partitions",

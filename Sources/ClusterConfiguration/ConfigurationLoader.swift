@@ -44,6 +44,8 @@ extension ClusterConfiguration {
         configuration.path = path
         var problems = ProblemList(source: path)
         configuration.decode(root, &problems)
+        // The guide's variables first: a VENCEJO_REDIS_… of the same setting is the more particular one.
+        Redis.apply(environment, to: &configuration, &problems)
         configuration.override(environment, &problems)
         // After the overrides, because namespaces inherit the log's retention.
         configuration.decodeNamespaces(root, &problems)

@@ -1,4 +1,4 @@
-/// Values that the file's format allows and this build does not carry out: refused, because a setting that is silently
+/// Values that the file's format allows and this build does not carry out, or not so: refused, because a setting that is silently
 /// ignored is a lie. A line leaves this file when its part is built.
 extension ClusterConfiguration {
     func refuseWhatIsNotBuilt(_ problems: inout ProblemList) {
@@ -6,7 +6,7 @@ extension ClusterConfiguration {
             problems.add(
                 "cluster.mode",
                 value: .string("redis"),
-                "not built in this version; use \"cluster\" or \"standalone\""
+                "say backplane = \"redis\" instead"
             )
         }
         if !auth.tokenSecret.isEmpty {

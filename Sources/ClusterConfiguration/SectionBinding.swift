@@ -38,6 +38,7 @@ struct SectionBinding: Sendable {
         SectionBinding("log", \.log, ClusterConfiguration.Log.settings),
         SectionBinding("raft", \.raft, ClusterConfiguration.Raft.settings),
         SectionBinding("liveness", \.liveness, ClusterConfiguration.Liveness.settings),
+        SectionBinding("redis", \.redis, ClusterConfiguration.Redis.settings),
         SectionBinding("slo", \.slo, ClusterConfiguration.ServiceLevels.settings),
     ]
 

@@ -11,6 +11,7 @@ extension ClusterConfiguration {
         validateNamespaces(&problems)
         validateLimits(&problems)
         validateTimers(&problems)
+        validateRedis(&problems)
         warnings = collectWarnings()
     }
 
@@ -18,7 +19,7 @@ extension ClusterConfiguration {
         if cluster.partitions & (cluster.partitions - 1) != 0 {
             problems.add("cluster.partitions", value: .integer(cluster.partitions), "must be a power of two, 1...16384")
         }
-        if cluster.mode == .cluster, !nodes.isEmpty, cluster.replicationFactor > nodes.count {
+        if mode == .cluster, !nodes.isEmpty, cluster.replicationFactor > nodes.count {
             problems.add(
                 "cluster.replication_factor",
                 value: .integer(cluster.replicationFactor),
@@ -74,7 +75,7 @@ extension ClusterConfiguration {
     private func validateExposure(_ problems: inout ProblemList) {
         guard let index = nodes.firstIndex(where: { !$0.isLoopback }) else { return }
         let exposed = "node[\(index)] listens on \(nodes[index].bind)"
-        if cluster.mode == .cluster {
+        if mode == .cluster {
             if cluster.secret.text == Cluster.sampleSecret {
                 problems.add(
                     "cluster.secret",
@@ -202,8 +203,8 @@ extension ClusterConfiguration {
     }
 
     private func collectWarnings() -> [String] {
-        var warnings: [String] = []
-        if cluster.mode == .cluster {
+        var warnings = redisWarnings
+        if mode == .cluster {
             if nodes.count < 3 {
                 warnings.append(
                     "\(nodes.count) node\(nodes.count == 1 ? "" : "s"): the loss of one stops guaranteed publishes; "

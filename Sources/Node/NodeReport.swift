@@ -91,7 +91,7 @@ struct NodeReport: Sendable {
         let gateway = reports.map(\.gateway).reduce(GatewayMetrics(), +)
         return StatusReport(
             node: node.name,
-            mode: configuration.cluster.mode.rawValue,
+            mode: configuration.mode.rawValue,
             version: NodeReport.version,
             cluster: configuration.cluster.name,
             uptimeSeconds: Int((MonotonicClock.now() - started).seconds),
@@ -166,7 +166,7 @@ struct NodeReport: Sendable {
         text.family("node_info", .gauge, help: "1, with the node's mode and version as labels.")
         text.sample(
             1,
-            ["node": node.name, "mode": node.configuration.cluster.mode.rawValue, "version": NodeReport.version]
+            ["node": node.name, "mode": node.configuration.mode.rawValue, "version": NodeReport.version]
         )
         gauge("active_connections", "Open client connections.", gateway.activeConnections)
         counter("connections_total", "Client connections accepted since start.", gateway.connectionsTotal)

@@ -65,7 +65,7 @@ package enum NodeService {
         // The mesh comes first: a new cluster is formed over it.
         let lobby = Lobby(formation: formation)
         var mesh: Mesh?
-        if configuration.cluster.mode == .cluster, members.count > 1 {
+        if configuration.mode == .cluster, members.count > 1 {
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(
@@ -184,7 +184,7 @@ package enum NodeService {
         logger.notice(
             "node is up",
             metadata: [
-                "node": "\(name)", "id": "\(identity.text)", "mode": "\(configuration.cluster.mode.rawValue)",
+                "node": "\(name)", "id": "\(identity.text)", "mode": "\(configuration.mode.rawValue)",
                 "gateway": "\(own.host):\(gateway.port)", "shards": "\(shards.count)",
                 "ms": "\((MonotonicClock.now() - started).milliseconds)",
             ]
@@ -224,7 +224,7 @@ package enum NodeService {
         logger: Logger
     ) async throws -> AdminService? {
         guard own.adminPort != 0 else { return nil }
-        let standalone = configuration.cluster.mode == .standalone
+        let standalone = configuration.mode == .standalone
         let admin = AdminService(
             host: configuration.admin.host,
             port: own.adminPort,

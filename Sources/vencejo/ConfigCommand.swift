@@ -27,7 +27,7 @@ struct ConfigCommand: AsyncParsableCommand {
             let configuration = try configurationOptions.load()
             let nodes = configuration.nodes.map(\.id).joined(separator: ", ")
             Output.line(
-                "\(configuration.path): good. Mode \(configuration.cluster.mode.rawValue), nodes \(nodes), "
+                "\(configuration.path): good. Mode \(configuration.mode.rawValue), nodes \(nodes), "
                     + "\(configuration.cluster.partitions) partitions, \(configuration.replicationFactor) copies."
             )
             for warning in configuration.warnings { Output.line("warning: \(warning)") }

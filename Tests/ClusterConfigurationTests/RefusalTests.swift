@@ -19,7 +19,7 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
         arguments: [
             ("mode = \"cluster\"", "mode = \"kluster\"", "cluster.mode = \"kluster\": must be one of \"cluster\", "),
             ("mode = \"cluster\"", "mode = 3", "cluster.mode = 3: must be one of"),
-            ("mode = \"cluster\"", "mode = \"redis\"", "cluster.mode = \"redis\": not built in this version"),
+            ("mode = \"cluster\"", "mode = \"redis\"", "cluster.mode = \"redis\": say backplane = \"redis\" instead"),
             ("name = \"vencejo\"", "nam = \"v\"", "cluster.nam = \"v\": unknown key; [cluster] has name, mode,"),
             ("name = \"vencejo\"", "name = \"a\\nb\"", "cluster.name = \"a\\nb\": must be 1...64 bytes of text"),
             ("partitions = 64", "partitions = 65", "cluster.partitions = 65: must be a power of two"),

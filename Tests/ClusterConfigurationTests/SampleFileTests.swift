@@ -128,6 +128,7 @@ enum SampleFile {
         #expect(shipped.raft == initial.raft)
         #expect(shipped.liveness == initial.liveness)
         #expect(shipped.slo == initial.slo)
+        #expect(shipped.redis == initial.redis)
     }
 
     @Test("P-11 the commented lines of the shipped file state the defaults of nodes and namespaces")

@@ -56,7 +56,7 @@ extension RealProcesses {
         @Test(
             "P-08 P-10 what is wrong in the configuration stops the start with its key, its value and a reason",
             arguments: [
-                ("mode = \"cluster\"", "mode = \"redis\"", ["cluster.mode", "redis", "not built"]),
+                ("mode = \"cluster\"", "mode = \"redis\"", ["cluster.mode", "redis", "backplane"]),
                 ("mode = \"cluster\"", "mode = \"swarm\"", ["cluster.mode", "swarm", "standalone"]),
                 ("partitions = 8", "partitions = 12", ["cluster.partitions", "12", "power of two"]),
                 ("partitions = 8", "partitions = \"8\"", ["cluster.partitions", "integer"]),

@@ -19,8 +19,8 @@ struct Floor {
         Floor(2, "WebSocket", pure: true),
         Floor(2, "ClientProtocol", pure: true),
         Floor(2, "LogFormat", pure: true),
-        Floor(2, "HistoryChecker", pure: true),
         Floor(2, "RESP", pure: true),
+        Floor(2, "HistoryChecker", pure: true),
 
         Floor(3, "Raft", pure: true),
         Floor(3, "Placement", pure: true),
@@ -34,6 +34,7 @@ struct Floor {
         Floor(5, "LogStorage", pure: false, "Glibc", "Synchronization"),
         Floor(5, "EventLoops", pure: false, "Dispatch", "Glibc", "NIOCore", "NIOPosix", "Synchronization"),
 
+        Floor(6, "RedisBackplane", pure: true),
         Floor(6, "ClusterConfiguration", pure: false, "Glibc", "TOMLKit"),
         Floor(6, "Cluster", pure: false, "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging"),
         Floor(6, "Gateway", pure: false, "DequeModule", "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging"),
@@ -52,9 +53,11 @@ struct Floor {
         Floor(6, "RESPServer", pure: false, "DequeModule", "Glibc", "NIOCore", "Logging"),
         Floor(6, "VencejoClient", pure: false, "NIOCore", "NIOPosix", "Synchronization"),
 
-        Floor(7, "Node", pure: false, "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging", "UnixSignals"),
+        Floor(7, "RedisAdapter", pure: false, "DequeModule", "NIOCore"),
+
+        Floor(8, "Node", pure: false, "Glibc", "NIOCore", "NIOPosix", "Synchronization", "Logging", "UnixSignals"),
         Floor(
-            8,
+            9,
             "vencejo",
             pure: false,
             "Glibc",
@@ -64,7 +67,7 @@ struct Floor {
             "Logging",
             "ArgumentParser"
         ),
-        Floor(8, "bench", pure: false, "Foundation", "Glibc", "Histogram", "Synchronization", "ArgumentParser"),
+        Floor(9, "bench", pure: false, "Foundation", "Glibc", "Histogram", "Synchronization", "ArgumentParser"),
     ]
 
     private init(_ level: Int, _ target: String, pure: Bool, _ outside: String...) {
