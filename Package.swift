@@ -163,7 +163,7 @@ let package = Package(
             name: "SimulationKit",
             dependencies: [
                 "Primitives", "LogStorage", "LogFormat", "DiskSimulation", "PeerProtocol", "Placement", "Raft", "Rooms",
-                "Broker", "HistoryChecker", collections,
+                "Keys", "Broker", "HistoryChecker", collections,
             ],
             path: "Tests/SimulationKit",
             swiftSettings: common

@@ -88,6 +88,9 @@ extension Broker {
 
         if replica.ready.mustSync {
             replica.pendingAppends += 1
+            let vote = Replica.Vote(term: replica.raft.term, vote: replica.raft.vote)
+            if replica.keys == nil || replica.syncedVote != vote { isAppendKeysOnly = false }
+            replica.syncedVote = vote
             items.append(
                 StorageRequest.Item(
                     group: replica.group,

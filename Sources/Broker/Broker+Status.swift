@@ -1,3 +1,4 @@
+import Keys
 import Placement
 import Primitives
 import Raft
@@ -41,7 +42,7 @@ package struct BrokerStatus: Sendable {
 extension Broker {
     package func status() -> BrokerStatus {
         var partitions: [BrokerStatus.Partition] = []
-        for row in 0..<settings.partitions {
+        for row in 0..<settings.allPartitions {
             guard let relay = relays[row] else { continue }
             let replica = replicas[row + 1]
             partitions.append(
@@ -82,6 +83,10 @@ extension Broker {
     /// The state machine of a partition held here, for proofs that compare replicas.
     package func partitionState(_ partition: PartitionID) -> PartitionState? {
         replica(GroupID(partition: partition))?.state
+    }
+
+    package func keyPartition(_ partition: PartitionID) -> KeyPartition? {
+        replica(GroupID(partition: partition))?.keys
     }
 
     package func raftNode(_ group: GroupID) -> RaftNode? { replica(group)?.raft }

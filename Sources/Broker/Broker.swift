@@ -54,6 +54,7 @@ package final class Broker {
     var pendingAppends: Deque<PendingAppend> = []
     var items: [StorageRequest.Item] = []
     var parts: [PendingAppend.Part] = []
+    var isAppendKeysOnly = true
     var storageReads: [UInt64: StorageRead] = [:]
     var nextStorageToken: UInt64 = 1
     var isDiskHealthy = true
@@ -423,7 +424,8 @@ package final class Broker {
         if !items.isEmpty || !parts.isEmpty {
             let ticket = nextAppendTicket
             nextAppendTicket += 1
-            outbox.storage.append(.append(ticket: ticket, items: items))
+            outbox.storage.append(.append(ticket: ticket, items: items, isKeysOnly: isAppendKeysOnly))
+            isAppendKeysOnly = true
             pendingAppends.append(PendingAppend(ticket: ticket, parts: parts))
             items.removeAll(keepingCapacity: true)
             parts.removeAll(keepingCapacity: true)

@@ -239,7 +239,8 @@ extension Broker {
 
     package var keyPartitions: Int { settings.keyPartitions }
 
-    package func nextTicket() -> UInt64 {
+    /// A number for a unit whose last command may wait.
+    package func nextWaitTicket() -> UInt64 {
         lastTicket += 1
         return lastTicket * Broker.hubsMax + UInt64(settings.shard)
     }

@@ -15,6 +15,8 @@ final class Replica {
     var keys: KeyPartition?
     var ready = Ready()
     var isDirty = false
+    /// As they were last handed to storage: a change is synced whatever the setting for keys says.
+    var syncedVote: Vote?
     /// Appends under way in storage.
     var pendingAppends = 0
     /// When a ranked campaign is due.
@@ -59,6 +61,11 @@ final class Replica {
     var returnAttempts: UInt64 = 0
     /// When the last known leader was lost, for the failover's duration.
     var leaderLostAt: Instant?
+
+    struct Vote: Equatable {
+        var term: Term
+        var vote: NodeID?
+    }
 
     struct Interest {
         var node: NodeID

@@ -21,6 +21,8 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package var liveness = Liveness()
     package var slo = ServiceLevels()
     package var redis = Redis()
+    package var keys = Keys()
+    package var resp = RESP()
     /// What is allowed but unwise, to be printed at start.
     package var warnings: [String] = []
 

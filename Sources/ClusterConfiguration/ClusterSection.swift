@@ -52,6 +52,10 @@ extension ClusterConfiguration {
         package var gatewayPort = 8000
         /// 0: no listener.
         package var respPort = 6379
+        /// Cluster clients of Redis; 0: no listener.
+        package var clusterPort = 0
+        /// Sentinel clients of Redis; 0: no listener.
+        package var sentinelPort = 0
         package var meshPort = 7946
         /// 0: no listener.
         package var adminPort = 9000
@@ -159,6 +163,13 @@ extension ClusterConfiguration.Node {
         ),
         .integer("gateway_port", \.gatewayPort, 1...65535, "WebSocket and HTTP clients."),
         .integer("resp_port", \.respPort, 0...65535, "Redis clients; 0: no listener."),
+        .integer(
+            "cluster_port",
+            \.clusterPort,
+            0...65535,
+            "Redis clients that speak to a Redis Cluster; 0: no listener."
+        ),
+        .integer("sentinel_port", \.sentinelPort, 0...65535, "Redis clients that ask Sentinels; 0: no listener."),
         .integer("mesh_port", \.meshPort, 1...65535, "Other nodes."),
         .integer("admin_port", \.adminPort, 0...65535, "Metrics, health and status, on [admin] host; 0: no listener."),
         .text(

@@ -61,7 +61,8 @@ extension ClusterConfiguration {
             }
             let used = [
                 ("gateway_port", node.gatewayPort), ("resp_port", node.respPort), ("mesh_port", node.meshPort),
-                ("admin_port", node.adminPort),
+                ("admin_port", node.adminPort), ("cluster_port", node.clusterPort),
+                ("sentinel_port", node.sentinelPort),
             ]
             for (key, port) in used where port != 0 {
                 let keyPath = "node[\(index)].\(key)"
@@ -84,6 +85,12 @@ extension ClusterConfiguration {
             } else if cluster.secret.text.utf8.count < 16 {
                 problems.add("cluster.secret", "must have at least 16 bytes, because \(exposed)")
             }
+        }
+        if resp.password.isEmpty, let index = nodes.firstIndex(where: { !$0.isLoopback && $0.respPort != 0 }) {
+            problems.add(
+                "resp.password",
+                "must be set, because node[\(index)] listens on \(nodes[index].bind) for Redis clients; or set resp_port = 0"
+            )
         }
         if !auth.allowAnonymousOnPublic {
             for namespace in namespaces where namespace.anonymousSubscribe || namespace.anonymousPublish {

@@ -326,6 +326,8 @@ package enum NodeService {
         settings.historyLimit = configuration.limits.historyPage
         settings.snapshotEntries = UInt64(configuration.log.snapshotEveryEntries)
         settings.tailBytesPerPartition = configuration.log.tailRingBytes
+        settings.keyPartitions = configuration.keys.partitions
+        settings.waiterLease = configuration.keys.waiterLease
         return settings
     }
 

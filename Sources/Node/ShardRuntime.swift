@@ -45,9 +45,11 @@ final class ShardRuntime: @unchecked Sendable {
     private var isDiskLow = false
     private var nextFreeCheck = Instant.zero
     private let syncPolicy: SyncPolicy
+    private let keySyncPolicy: SyncPolicy
 
     private struct Outstanding {
         var ticket: UInt64
+        var sync: SyncPolicy
         var items: [LogItem]
         var isInFlight: Bool
         var isDone: Bool
@@ -63,12 +65,8 @@ final class ShardRuntime: @unchecked Sendable {
     init(shard: Shard, broker: Broker, node: NodeRuntime, descriptorLimit: UInt64) {
         descriptorCeiling = Int32(clamping: descriptorLimit - min(256, descriptorLimit / 8))
         self.shard = shard
-        syncPolicy =
-            switch node.configuration.log.sync {
-            case .always: .always
-            case .everysec: .everysecond
-            case .never: .never
-            }
+        syncPolicy = SyncPolicy(node.configuration.log.sync)
+        keySyncPolicy = SyncPolicy(node.configuration.keys.sync)
         self.broker = broker
         self.node = node
         inbox = Inbox(shard: shard, capacity: 4 << 20) { [unowned self] messages in
@@ -152,10 +150,11 @@ final class ShardRuntime: @unchecked Sendable {
     private func store(_ request: StorageRequest) {
         let writer = node.writer
         switch request {
-        case .append(let ticket, let items):
+        case .append(let ticket, let items, let isKeysOnly):
             outstanding.append(
                 Outstanding(
                     ticket: ticket,
+                    sync: isKeysOnly ? keySyncPolicy : syncPolicy,
                     items: items.map { LogItem(group: $0.group, hardState: $0.hardState, entries: $0.entries) },
                     isInFlight: false,
                     isDone: false,
@@ -184,7 +183,7 @@ final class ShardRuntime: @unchecked Sendable {
     private func submit(_ row: Int) {
         outstanding[row].isInFlight = true
         let ticket = outstanding[row].ticket
-        node.writer.submit(outstanding[row].items, sync: syncPolicy) { [self] result in
+        node.writer.submit(outstanding[row].items, sync: outstanding[row].sync) { [self] result in
             switch result {
             case .success: post(.appended(ticket: ticket, nil))
             case .failure(let error): post(.appended(ticket: ticket, error))
@@ -279,4 +278,15 @@ final class ShardRuntime: @unchecked Sendable {
     /// Appends under way, for metrics and status.
     var pendingAppends: Int { outstanding.count }
     var diskBlocked: Bool { isDiskBlocked }
+}
+
+extension SyncPolicy {
+    init(_ setting: ClusterConfiguration.Sync) {
+        self =
+            switch setting {
+            case .always: .always
+            case .everysec: .everysecond
+            case .never: .never
+            }
+    }
 }

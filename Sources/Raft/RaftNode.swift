@@ -71,7 +71,7 @@ package struct RaftNode: Sendable {
         set { localHealthMultiplier = min(max(newValue, 1), 8) }
     }
 
-    var vote: NodeID?
+    package internal(set) var vote: NodeID?
     var log: RaftLog
     var writes = PendingWrites()
     var random: Xoshiro256

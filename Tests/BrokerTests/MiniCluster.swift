@@ -110,7 +110,7 @@ final class MiniCluster {
 
     private func store(_ id: NodeID, _ broker: Broker, _ request: StorageRequest) {
         switch request {
-        case .append(let ticket, let items):
+        case .append(let ticket, let items, _):
             for item in items {
                 var log = logs[id]?[item.group] ?? []
                 if let first = item.entries.first { log.removeAll { $0.index >= first.index } }
@@ -269,7 +269,7 @@ final class MiniClient {
         var unit = KeyUnit(kind: .commands)
         unit.items = [.command(database: 0, arguments: line.split(separator: " ").map { Array($0.utf8) })]
         if waits {
-            unit.ticket = broker.nextTicket()
+            unit.ticket = broker.nextWaitTicket()
             tickets.insert(unit.ticket)
         }
         broker.execute(token, keyPartition: 0, unit: unit.encoded(), isReadOnly: isReadOnly)

@@ -140,7 +140,7 @@ private func publish(_ room: String, _ number: UInt64, key: String = "", deadlin
     -> ShardMessage
 {
     let command = PublishCommand(room: RoomName(room), idempotencyKey: Array(key.utf8)[...], body: body("\(number)"))
-    return .publish(hub: 1, token(number), partition, command: command.encoded()[...], deadline: deadline)
+    return .publish(hub: 1, token(number), partition, command: command.encoded()[...], deadline: deadline, isCounted: false)
 }
 private func payloads(_ messages: [ShardMessage]) -> [String] {
     messages.flatMap { message -> [String] in
@@ -169,7 +169,7 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
         }
         #expect(scene.core.link.phase == .up)
         for room in ["best:a", "ws_broadcast"] {
-            scene.core.onShardMessage(.register(hub: 1, partition, RoomName(room)))
+            scene.core.onShardMessage(.register(hub: 1, partition, RoomName(room), count: 1))
             scene.core.onShardMessage(.announce(partition, RoomName(room), body: body(#"{"x":1}"#)))
         }
         #expect(payloads(scene.told()).isEmpty, "not before Redis brings it")
@@ -188,7 +188,7 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
     func fallback() {
         let scene = Scene { $0.retryAttempts = 1 }
         scene.connect()
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("best:a")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("best:a"), count: 1))
         _ = scene.told()
         scene.core.onLinkLost("reset")
         #expect(scene.events() == [.lost("reset")])
@@ -217,16 +217,16 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
     func channels() {
         let scene = Scene { $0.usesPattern = false }
         scene.connect()
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("best:a")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("best:a"), count: 1))
         #expect(scene.sent(.subscriber) == ["SUBSCRIBE chat_system:best:a"])
         #expect(scene.told().isEmpty)
         scene.core.onSubscriber(.push([text("subscribe"), text("chat_system:best:a"), .integer(2)]))
         #expect(scene.told().count == 1)
-        scene.core.onShardMessage(.register(hub: 2, partition, RoomName("best:a")))
+        scene.core.onShardMessage(.register(hub: 2, partition, RoomName("best:a"), count: 1))
         #expect(scene.sent(.subscriber).isEmpty && scene.told().count == 1)
-        scene.core.onShardMessage(.unregister(hub: 1, partition, RoomName("best:a")))
+        scene.core.onShardMessage(.unregister(hub: 1, partition, RoomName("best:a"), count: 1))
         #expect(scene.sent(.subscriber).isEmpty)
-        scene.core.onShardMessage(.unregister(hub: 2, partition, RoomName("best:a")))
+        scene.core.onShardMessage(.unregister(hub: 2, partition, RoomName("best:a"), count: 1))
         #expect(scene.sent(.subscriber) == ["UNSUBSCRIBE chat_system:best:a"])
     }
 
@@ -275,7 +275,7 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
     func life() {
         let scene = Scene()
         scene.connect()
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r"), count: 1))
         scene.open(epoch: 50, first: 3, next: 9)
         guard case .registered(let name, let head, true)? = scene.told().first else { return #expect(Bool(false)) }
         #expect(name == RoomName("r") && head == RoomHead(epoch: 50, first: 3, next: 9))
@@ -311,7 +311,7 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
         let scene = Scene()
         scene.connect()
         for room in ["r", "s"] {
-            scene.core.onShardMessage(.register(hub: 1, partition, RoomName(room)))
+            scene.core.onShardMessage(.register(hub: 1, partition, RoomName(room), count: 1))
             scene.open(epoch: 50, next: 1)
         }
         #expect(scene.sent(.reader(0)).count == 1)
@@ -333,7 +333,7 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
     func refusals() {
         let scene = Scene { $0.retryAttempts = 1 }
         scene.connect()
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r"), count: 1))
         scene.open(epoch: 50, next: 1)
         scene.core.onShardMessage(publish("r", 1))
         scene.core.onShardMessage(publish("closed", 2))
@@ -356,7 +356,7 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
     func resume() {
         let scene = Scene()
         scene.connect()
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r"), count: 1))
         scene.open(epoch: 50, next: 4)
         _ = scene.told()
         scene.core.onLinkLost("reset")
@@ -372,7 +372,7 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
     func reset(_ epoch: Int, _ next: Int) {
         let scene = Scene()
         scene.connect()
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r"), count: 1))
         scene.open(epoch: 50, next: 4)
         _ = scene.told()
         scene.core.onLinkLost("reset")
@@ -380,8 +380,8 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
         scene.step(600)
         scene.open(epoch: UInt64(epoch), next: UInt64(next))
         guard case .roomReset(RoomName("r"))? = scene.told().first else { return #expect(Bool(false)) }
-        scene.core.onShardMessage(.unregister(hub: 1, partition, RoomName("r")))
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r")))
+        scene.core.onShardMessage(.unregister(hub: 1, partition, RoomName("r"), count: 1))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r"), count: 1))
         scene.open(epoch: UInt64(epoch), next: UInt64(next))
         guard case .registered(_, let head, _)? = scene.told().first else { return #expect(Bool(false)) }
         #expect(head.epoch == UInt64(epoch) && head.next == UInt64(next))

@@ -1,5 +1,6 @@
 import Broker
 import HistoryChecker
+import Keys
 import Primitives
 import Rooms
 
@@ -124,6 +125,7 @@ class Client {
     func receive(_ room: RoomName, _ publications: [Publication]) -> UInt64? { nil }
     func gap(_ gap: Gap) {}
     func resubscribe() {}
+    func keys(_ command: UInt64, _ result: Result<KeyOutcome, RequestError>) {}
 }
 
 extension Simulation {
@@ -184,8 +186,16 @@ extension Simulation {
             trace.note(14, now.nanoseconds, gap.to)
             client(session, shard, node)?.gap(gap)
         case .resubscribe(let session, _): client(session, shard, node)?.resubscribe()
-        // Nobody speaks for the shim here yet.
-        case .keys, .served, .received, .patternSubscribed, .patternMessage, .channels: break
+        case .keys(let token, let result):
+            trace.note(15, now.nanoseconds, token.command)
+            client(token.session, shard, node)?.keys(token.command, result)
+        case .served(let ticket, let reply):
+            trace.note(16, now.nanoseconds, ticket)
+            let waiting = node.connections.first {
+                $0.shard == shard && !$0.isClosed && ($0.client as? KeyClient)?.waits(by: ticket) == true
+            }
+            (waiting?.client as? KeyClient)?.served(ticket, reply)
+        case .received, .patternSubscribed, .patternMessage, .channels: break
         }
     }
 
@@ -230,6 +240,9 @@ extension Simulation {
         }
         if operations.contains(.readHead) || operations.contains(.readHistory) {
             for _ in 0..<2 { clients.append(Reader(self, rooms: stored)) }
+        }
+        if operations.contains(.keys) {
+            for _ in 0...swarm.subscribers { clients.append(KeyClient(self)) }
         }
         for client in clients {
             after(clientChance.microseconds(0...50_000)) { client.begin() }

@@ -1,4 +1,5 @@
 import Broker
+import Keys
 import LogStorage
 import Placement
 import Primitives
@@ -24,6 +25,7 @@ final class Oracle {
     struct Reference {
         var log: [Entry] = []
         var state: PartitionState?
+        var keys: KeyPartition?
         /// Messages by room and offset, from 1.
         var messages: [RoomName: [UInt64]] = [:]
     }
@@ -51,18 +53,23 @@ final class Oracle {
     var ownerChanges: [Int]
     var acknowledged = 0
 
-    init(partitions: Int, nodes: Int) {
-        let groups = partitions + 1
+    init(partitions: Int, keyPartitions: Int, nodes: Int) {
+        let all = partitions + keyPartitions
+        let groups = all + 1
         known = Array(repeating: [:], count: groups)
         references = (0..<groups).map { group in
-            Reference(state: group == 0 ? nil : PartitionState(partition: PartitionID(UInt32(group - 1))))
+            guard group > 0 else { return Reference() }
+            let partition = PartitionID(UInt32(group - 1))
+            return group > partitions
+                ? Reference(keys: KeyPartition(partition: partition))
+                : Reference(state: PartitionState(partition: partition))
         }
         leaderTerms = Array(repeating: 0, count: groups)
         promises = Array(repeating: Array(repeating: Promise(), count: groups), count: nodes)
         examined = Array(repeating: Array(repeating: 0, count: groups), count: nodes)
         digests = Array(repeating: [:], count: groups)
-        owners = Array(repeating: nil, count: partitions)
-        ownerChanges = Array(repeating: 0, count: partitions)
+        owners = Array(repeating: nil, count: all)
+        ownerChanges = Array(repeating: 0, count: all)
     }
 
     // MARK: Entries
@@ -258,6 +265,10 @@ final class Oracle {
 
     private func commitReference(_ entry: Entry, _ group: Int, simulation: Simulation) {
         references[group].log.append(entry)
+        if references[group].keys != nil {
+            commitKeys(entry, group, simulation: simulation)
+            return
+        }
         guard references[group].state != nil else { return }
         switch entry.kind {
         case .noop, .membership: references[group].state?.skip(to: entry.index)
@@ -277,6 +288,19 @@ final class Oracle {
                 }
                 references[group].messages[name, default: []].append(messageNumber(publication.body))
             }
+        }
+    }
+
+    private func commitKeys(_ entry: Entry, _ group: Int, simulation: Simulation) {
+        guard case .command = entry.kind else {
+            references[group].keys?.skip(to: entry.index)
+            return
+        }
+        var effects: [KeyPartition.Effect] = []
+        do {
+            try references[group].keys?.apply(index: entry.index, data: entry.data, into: &effects)
+        } catch {
+            simulation.fail("group \(group), entry \(entry.index): \(error)")
         }
     }
 
@@ -334,18 +358,32 @@ final class Oracle {
 
     func compare(_ node: SimulatedNode, _ partition: PartitionID, simulation: Simulation) {
         let id = GroupID(partition: partition)
-        guard let state = node.broker(of: id).partitionState(partition), state.applied > 0 else { return }
         let group = Int(id.rawValue)
-        let digest = state.digest
-        if let other = digests[group][state.applied] {
-            if other != digest {
-                simulation.fail("group \(id): \(node.id)'s state at \(state.applied) differs from another replica's")
+        let applied: LogIndex
+        let digest: UInt64
+        var reference: UInt64?
+        if let state = node.broker(of: id).partitionState(partition), state.applied > 0 {
+            applied = state.applied
+            digest = state.digest
+            if references[group].state?.applied == applied { reference = references[group].state?.digest }
+        } else if let keys = node.broker(of: id).keyPartition(partition), keys.applied > 0 {
+            applied = keys.applied
+            digest = UInt64(CRC32C.checksum(keys.encodeSnapshot()))
+            if references[group].keys?.applied == applied {
+                reference = references[group].keys.map { UInt64(CRC32C.checksum($0.encodeSnapshot())) }
             }
         } else {
-            digests[group][state.applied] = digest
+            return
         }
-        if let reference = references[group].state, reference.applied == state.applied, reference.digest != digest {
-            simulation.fail("group \(id): \(node.id)'s state at \(state.applied) is not what the log makes")
+        if let other = digests[group][applied] {
+            if other != digest {
+                simulation.fail("group \(id): \(node.id)'s state at \(applied) differs from another replica's")
+            }
+        } else {
+            digests[group][applied] = digest
+        }
+        if let reference, reference != digest {
+            simulation.fail("group \(id): \(node.id)'s state at \(applied) is not what the log makes")
         }
     }
 }

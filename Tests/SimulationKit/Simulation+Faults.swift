@@ -177,7 +177,7 @@ extension Simulation {
     private func churn() {
         for node in nodes where node.isRunning && !node.isPaused {
             guard faultChance.chance(1, in: 2) else { continue }
-            let leads = (0...swarm.partitions).contains { row in
+            let leads = (0...swarm.allPartitions).contains { row in
                 let id = GroupID(rawValue: UInt32(row))
                 return node.broker(of: id).raftNode(id)?.role == .leader
             }

@@ -58,7 +58,7 @@ extension Simulation {
             guard node.isRunning, !node.isPaused, node.appends.isEmpty, node.jobs.isEmpty else { return false }
             guard node.brokers.allSatisfy(\.isReady) else { return false }
         }
-        for partition in 0..<swarm.partitions {
+        for partition in 0..<swarm.allPartitions {
             let id = PartitionID(UInt32(partition))
             let group = GroupID(partition: id)
             let members = replicas(of: partition).filter { !nodes[Int($0.rawValue) - 1].isAbandoned }
@@ -141,7 +141,7 @@ extension Simulation {
         for room in Set(swarm.rooms).sorted() where !room.hasPrefix("be:") {
             for log in read(RoomName(room), number: history.rooms.number(of: room)) { logs.logs.append(log) }
         }
-        for partition in 0..<swarm.partitions {
+        for partition in 0..<swarm.allPartitions {
             let id = PartitionID(UInt32(partition))
             for member in replicas(of: partition) {
                 let node = nodes[Int(member.rawValue) - 1]
@@ -239,6 +239,7 @@ extension Simulation {
 
     private func judge(_ logs: FinalLogs) {
         for client in clients { client.finish() }
+        judgeKeys()
         var options = CheckOptions()
         options.gapPolicy = .belowFloor
         options.sessionsReadToEnd = true

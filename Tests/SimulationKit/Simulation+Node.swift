@@ -135,7 +135,7 @@ extension Simulation {
         for broker in node.brokers {
             let counters = broker.counters
             // A stream begins once with each partition's first owner.
-            let first = UInt64(swarm.partitions)
+            let first = UInt64(swarm.allPartitions)
             if counters.streamsRestarted > first {
                 sometimes.note(.streamRestarted, Int(counters.streamsRestarted - first))
             }

@@ -9,7 +9,7 @@ import Primitives
 extension Simulation {
     func store(_ request: StorageRequest, shard: Int, at node: SimulatedNode) {
         switch request {
-        case .append(let ticket, let items):
+        case .append(let ticket, let items, _):
             for item in items {
                 oracle.handedOut(item, node, simulation: self)
                 trace.line(now) { "node \(node.id) ticket \(ticket): \(Simulation.summary(item))" }

@@ -37,6 +37,10 @@ package final class Simulation {
     /// Faults under way, by what ends them.
     var healers: [(id: Int, heal: () -> Void)] = []
     var nextHealer = 0
+    /// What clients asked of keys.
+    var keyOperations: [(key: String, operation: KeyHistory.Operation)] = []
+    var pushed: Set<UInt64> = []
+    var popped: Set<UInt64> = []
     /// The one node whose disk may decay: every partition keeps a quorum of sound replicas.
     var fragileNode: Int
     /// Nodes that a liveness run leaves alone; all of them otherwise.
@@ -55,7 +59,7 @@ package final class Simulation {
         fragileNode = Int(chance.below(UInt64(swarm.nodes)))
         nodes = (0..<swarm.nodes).map { SimulatedNode(index: $0) }
         network = Network(count: swarm.nodes)
-        oracle = Oracle(partitions: swarm.partitions, nodes: swarm.nodes)
+        oracle = Oracle(partitions: swarm.partitions, keyPartitions: swarm.keyPartitions, nodes: swarm.nodes)
         trace = Trace(isKept: options.isTraced)
         core = Array(0..<swarm.nodes)
     }

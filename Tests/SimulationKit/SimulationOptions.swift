@@ -50,4 +50,5 @@ enum Fault: Int, CaseIterable {
 enum Operation: Int, CaseIterable {
     case plainPublish, keyedPublish, stampedPublish, bestEffort
     case subscribe, resubscribe, consume, readHead, readHistory, slowSubscriber, producerRestart
+    case keys
 }

@@ -36,6 +36,9 @@ package enum Sometimes: String, CaseIterable, Sendable {
     case oneWay = "messages lost one way only"
     case clockJumped = "wall clock jumped"
     case bestEffortDelivered = "best-effort message delivered"
+    case keyWaited = "command waited for a key"
+    case keyServed = "wait for a key ended"
+    case keyHistoryJudged = "history of a key explained"
     case shardCrossed = "publish crossed shards"
 }
 

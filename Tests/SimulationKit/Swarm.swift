@@ -8,6 +8,9 @@ import Rooms
 struct Swarm {
     var nodes: Int
     var partitions: Int
+    /// Of keys, behind the others.
+    var keyPartitions = 0
+    var allPartitions: Int { partitions + keyPartitions }
     var shards: Int
     var replicationFactor: Int
     var namespaces: NamespaceTable
@@ -70,6 +73,10 @@ struct Swarm {
         payload = chance.pick([8, 40, 300])
         log = Swarm.drawLog(&chance)
         broker = Swarm.drawBroker(&chance, self: nodes, partitions, shards, replicationFactor, namespaces)
+        if operations.contains(.keys) { keyPartitions = 1 }
+        broker.keyPartitions = keyPartitions
+        broker.pollInterval = chance.pick([.milliseconds(100), .milliseconds(500)])
+        broker.waiterLease = chance.pick([.milliseconds(300), .milliseconds(1500)])
     }
 
     private static func add<T: Equatable>(_ wanted: [T], to list: inout [T]) {
