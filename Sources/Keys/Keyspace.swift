@@ -29,8 +29,6 @@ package struct Keyspace: Sendable {
     package static let removalBuckets = 4096
 
     var waiters = Waiters()
-    /// Keys that may serve a waiter, in order of change.
-    var ready: [DatabaseKey] = []
     package var statistics = KeyspaceStatistics()
     /// What happened to keys, for subscribers of `__keyspace@0__:…`; emptied by the caller.
     package var notifications: [KeyNotification] = []
@@ -315,8 +313,7 @@ package struct Keyspace: Sendable {
     /// Something about the key changed that a waiter may have waited for.
     mutating func signalReady(_ database: Int, _ key: [UInt8]) {
         guard !waiters.isEmpty else { return }
-        let row = DatabaseKey(database: database, key: key)
-        if waiters.isWaited(row), ready.last != row { ready.append(row) }
+        waiters.noteChange(DatabaseKey(database: database, key: key))
     }
 
     mutating func notify(_ kind: KeyNotification.Kind, _ event: String, _ database: Int, _ key: [UInt8]) {
