@@ -220,6 +220,11 @@ package struct KeyTable<Value: Sendable>: Sendable {
 
     // MARK: Coding, see KeyTable+Coding.swift
 
+    /// An entry is at this place.
+    func isPlace(_ slot: Int32) -> Bool {
+        slot >= 0 && slot < used && chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] != nil
+    }
+
     func next(of slot: Int32) -> Int32 { entry(slot).next }
 
     /// Takes the shape of an encoded table; its places follow by `appendSlot`, in order.

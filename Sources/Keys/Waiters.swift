@@ -1,4 +1,5 @@
 import DequeModule
+import Primitives
 
 /// Connections that wait for a key. A waiter is a command to run again when a key of it changes, as Redis 7.2 does it.
 struct Waiters: Sendable {
@@ -52,6 +53,8 @@ struct Waiters: Sendable {
     /// Keys that may serve a waiter, each once, in the order in which they changed.
     private var changed: [Keyspace.DatabaseKey] = []
     private var isChanged: Set<Keyspace.DatabaseKey> = []
+
+    init() {}
 
     var isEmpty: Bool { waiters.isEmpty }
     var count: Int { waiters.count }
@@ -129,6 +132,86 @@ struct Waiters: Sendable {
             if condition(places[middle]) { high = middle } else { low = middle + 1 }
         }
         return low
+    }
+}
+
+extension Waiters {
+    /// In order of arrival, from which all orders follow.
+    func encode(into writer: inout ByteWriter) {
+        writer.writeVarint(arrivals)
+        writer.writeVarint(UInt64(waiters.count))
+        for (id, waiter) in waiters.sorted(by: { $0.value.arrival < $1.value.arrival }) {
+            writer.write(id.gateway)
+            writer.write(id.session)
+            writer.writeVarint(waiter.arrival)
+            writer.writeVarint(UInt64(waiter.call.database))
+            writer.writeVarint(UInt64(waiter.call.count))
+            for argument in waiter.call.arguments { writer.writeBytes(argument) }
+            writer.write(waiter.version)
+            writer.writeVarint(UInt64(waiter.keys.count))
+            for key in waiter.keys { Waiters.encode(key, into: &writer) }
+            writer.writeString(waiter.type ?? "")
+            writer.writeVarint(UInt64(bitPattern: waiter.deadline))
+            writer.write((waiter.onTimeout == .nullArray ? 1 : 0) | (waiter.wakesOnRemoval ? 2 : 0) as UInt8)
+        }
+        writer.writeVarint(UInt64(changed.count))
+        for key in changed { Waiters.encode(key, into: &writer) }
+    }
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        let total = try reader.readVarint()
+        for _ in 0..<(try reader.readCount(limit: Keyspace.waitersMax, "waiters")) {
+            let id = WaiterID(gateway: try reader.read(UInt64.self), session: try reader.read(UInt64.self))
+            let arrival = try reader.readVarint()
+            guard arrival > arrivals, arrival <= total, waiters[id] == nil else { throw .malformed("waiters") }
+            let database = try Waiters.database(from: &reader)
+            var arguments: [[UInt8]] = []
+            for _ in 0..<(try reader.readCount(limit: reader.remaining, "waiters")) {
+                arguments.append(try reader.readBytes(limit: reader.remaining, "waiters"))
+            }
+            guard !arguments.isEmpty else { throw .malformed("waiters") }
+            let version = try reader.readByte()
+            var keys: [Keyspace.DatabaseKey] = []
+            for _ in 0..<(try reader.readCount(limit: reader.remaining, "waiters")) {
+                keys.append(try Waiters.key(from: &reader))
+            }
+            let type = try reader.readString(limit: 16, "waiters")
+            let deadline = Int64(bitPattern: try reader.readVarint())
+            let flags = try reader.readByte()
+            // `add` gives the next arrival.
+            arrivals = arrival - 1
+            add(
+                id,
+                Waiter(
+                    call: Call(arguments, database: database, waiter: id),
+                    version: version,
+                    keys: keys,
+                    type: type.isEmpty ? nil : type,
+                    deadline: deadline,
+                    onTimeout: flags & 1 != 0 ? .nullArray : .null,
+                    arrival: arrival,
+                    wakesOnRemoval: flags & 2 != 0
+                )
+            )
+        }
+        arrivals = total
+        for _ in 0..<(try reader.readCount(limit: reader.remaining, "waiters")) {
+            noteChange(try Waiters.key(from: &reader))
+        }
+    }
+
+    private static func encode(_ key: Keyspace.DatabaseKey, into writer: inout ByteWriter) {
+        writer.writeVarint(UInt64(key.database))
+        writer.writeBytes(key.key)
+    }
+
+    private static func key(from reader: inout ByteReader) throws(DecodeError) -> Keyspace.DatabaseKey {
+        let database = try Waiters.database(from: &reader)
+        return Keyspace.DatabaseKey(database: database, key: try reader.readBytes(limit: reader.remaining, "waiters"))
+    }
+
+    private static func database(from reader: inout ByteReader) throws(DecodeError) -> Int {
+        try reader.readCount(limit: Keyspace.databaseCount - 1, "database")
     }
 }
 
