@@ -2,22 +2,8 @@ import Primitives
 
 // The containers whose own files do not have these yet: they hold nothing, and so say it.
 
-extension ListValue {
-    package func encodingName(_ configuration: KeyspaceConfiguration) -> String { "listpack" }
-    package var byteEstimate: Int { 0 }
-    package func encode(into writer: inout ByteWriter) {}
-    package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) { self.init(seed: seed) }
-}
-
-extension HashValue {
-    package func encodingName(_ configuration: KeyspaceConfiguration) -> String { "listpack" }
-    package var byteEstimate: Int { 0 }
-    package func encode(into writer: inout ByteWriter) {}
-    package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) { self.init(seed: seed) }
-}
-
 extension SetValue {
-    package func encodingName(_ configuration: KeyspaceConfiguration) -> String { "listpack" }
+    package var encodingName: String { "listpack" }
     package var byteEstimate: Int { 0 }
     package func encode(into writer: inout ByteWriter) {}
     package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) { self.init(seed: seed) }
@@ -31,7 +17,6 @@ extension SortedSetValue {
 }
 
 extension StreamValue {
-    package func encodingName(_ configuration: KeyspaceConfiguration) -> String { "stream" }
     package var byteEstimate: Int { 0 }
     package func encode(into writer: inout ByteWriter) {}
     package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) { self.init(seed: seed) }

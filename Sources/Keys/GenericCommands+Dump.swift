@@ -44,11 +44,7 @@ extension Keyspace {
         let time = try call.integer(2)
         guard time >= 0 else { throw .message("ERR Invalid TTL value, must be >= 0") }
         guard RedisDump.isIntact(call[3]) else { throw .message("ERR DUMP payload version or checksum are wrong") }
-        let value = try RedisDump.decode(
-            call[3],
-            limit: configuration.protoMaxBulkLength,
-            seed: SplitMix64.mix(seed ^ version &+ 1)
-        )
+        let value = try RedisDump.decode(call[3], configuration, seed: SplitMix64.mix(seed ^ version &+ 1))
         let isRemoved = remove(database, key)
         let (deadline, overflow) = time.addingReportingOverflow(isAbsolute || time == 0 ? 0 : now)
         if deadline != 0, overflow || deadline <= now {

@@ -31,6 +31,8 @@ enum GenericCommands {
         dbsize|1|readonly fast|0 0 0|server|1.0.0|Counts the keys of the database.
         object|-2||0 0 0|generic|2.2.3|Tells how a value is kept.
         memory|-2||0 0 0|server|4.0.0|Tells how much memory a key takes.
+        sort|-2|write denyoom movablekeys|1 1 1|generic|1.0.0|Sorts the elements of a list, set or sorted set.
+        sort_ro|-2|readonly movablekeys|1 1 1|generic|7.0.0|Sorts elements and stores nothing.
         dump|2|readonly|1 1 1|generic|2.6.0|Returns what a key holds in the form of Redis's files.
         restore|-4|write denyoom|1 1 1|generic|2.6.0|Makes a key from what DUMP returned.
         """
@@ -85,6 +87,8 @@ enum GenericCommands {
         "dbsize": { (keys, call, reply) throws(CommandError) in reply.integer(keys.keyCount(call.database)) },
         "object": { (keys, call, reply) throws(CommandError) in try keys.object(call, &reply) },
         "memory": { (keys, call, reply) throws(CommandError) in try keys.memory(call, &reply) },
+        "sort": { (keys, call, reply) throws(CommandError) in try keys.sort(call, isReadOnly: false, &reply) },
+        "sort_ro": { (keys, call, reply) throws(CommandError) in try keys.sort(call, isReadOnly: true, &reply) },
         "dump": { (keys, call, reply) throws(CommandError) in try keys.dumpKey(call, &reply) },
         "restore": { (keys, call, reply) throws(CommandError) in try keys.restoreKey(call, &reply) },
     ]

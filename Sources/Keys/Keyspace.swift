@@ -331,6 +331,7 @@ package struct Keyspace: Sendable {
     }
 
     mutating func notify(_ kind: KeyNotification.Kind, _ event: String, _ database: Int, _ key: [UInt8]) {
+        if kind.isDisjoint(with: [.new, .miss, .expired, .evicted]) { statistics.changes &+= 1 }
         guard configuration.notifies(kind) else { return }
         notifications.append(KeyNotification(kind: kind, event: event, database: database, key: key))
     }
@@ -342,6 +343,8 @@ package struct KeyspaceStatistics: Sendable {
     package var misses: UInt64 = 0
     package var expired: UInt64 = 0
     package var evicted: UInt64 = 0
+    /// About what Redis calls dirty: what commands did to keys (`rdb_changes_since_last_save`).
+    package var changes: UInt64 = 0
 
     package init() {}
 }

@@ -1,3 +1,4 @@
+import DequeModule
 import Primitives
 
 /// The payload of DUMP and RESTORE: a value as in Redis's RDB files, the file's version and a CRC-64.
@@ -7,14 +8,13 @@ enum RedisDump {
     private static let version: UInt16 = 10
     private static let newestVersion: UInt16 = 11
 
-    private static let notSupported = CommandError.message("ERR Bad data format")
+    private static let badData = CommandError.message("ERR Bad data format")
 
-    /// Nil for a type that has no form here.
+    /// Nil for a type that has no form here. Containers are written in the plain forms, which every version of Redis
+    /// reads.
     static func encode(_ value: Value) -> [UInt8]? {
-        guard let bytes = value.stringBytes else { return nil }
         var writer = RDBWriter()
-        writer.bytes.append(RDBType.string.rawValue)
-        writer.string(bytes)
+        guard writer.value(value) else { return nil }
         var payload = ByteWriter(writer.bytes)
         payload.write(version)
         payload.write(CRC64.checksum(payload.bytes[...]))
@@ -30,17 +30,26 @@ enum RedisDump {
         return version <= newestVersion && CRC64.checksum(payload.dropLast(8)) == checksum
     }
 
-    static func decode(_ payload: [UInt8], limit: Int64, seed: UInt64) throws(CommandError) -> Value {
-        var reader = RDBReader(payload.dropLast(10), limit: Int(clamping: limit))
-        guard let tag = reader.byte(), let type = RDBType(rawValue: tag), let value = reader.value(type, seed: seed)
-        else { throw notSupported }
+    static func decode(
+        _ payload: [UInt8],
+        _ configuration: KeyspaceConfiguration,
+        seed: UInt64
+    ) throws(CommandError) -> Value {
+        var reader = RDBReader(payload.dropLast(10), limit: Int(clamping: configuration.protoMaxBulkLength))
+        guard let tag = reader.byte(), let type = RDBType(rawValue: tag),
+            let value = reader.value(type, configuration, seed: seed)
+        else { throw badData }
         return value
     }
 }
 
-/// RDB's types of values that are read here.
+/// RDB's types of values that are read here. Not those with ziplists, which Redis wrote before version 7.
 enum RDBType: UInt8 {
     case string = 0
+    case list = 1
+    case hash = 4
+    case hashListpack = 16
+    case quicklist = 18
 }
 
 /// Writes RDB's primitives.
@@ -73,6 +82,30 @@ struct RDBWriter {
             bytes += content
         }
     }
+
+    /// False for a type that has no form here.
+    mutating func value(_ value: Value) -> Bool {
+        switch value {
+        case .string, .integer:
+            type(.string)
+            string(value.stringBytes ?? [])
+        case .list(let list):
+            type(.list)
+            length(list.count)
+            for element in list.elements { string(element) }
+        case .hash(let hash):
+            type(.hash)
+            length(hash.count)
+            hash.forEach { field, value in
+                string(field)
+                string(value)
+            }
+        case .set, .sortedSet, .stream, .taken: return false
+        }
+        return true
+    }
+
+    private mutating func type(_ type: RDBType) { bytes.append(type.rawValue) }
 }
 
 /// Reads RDB's primitives from bytes that anybody may have made: nil instead of a trap, and nothing larger than the
@@ -161,9 +194,102 @@ struct RDBReader {
         return output.count == count ? output : nil
     }
 
-    mutating func value(_ type: RDBType, seed: UInt64) -> Value? {
+    // MARK: Values
+
+    mutating func value(_ type: RDBType, _ configuration: KeyspaceConfiguration, seed: UInt64) -> Value? {
         switch type {
-        case .string: return string().map { Value(string: $0) }
+        case .string: string().map { Value(string: $0) }
+        case .list: strings(perRow: 1).flatMap { RDBReader.list($0, seed) }
+        case .quicklist: quicklist().flatMap { RDBReader.list($0, seed) }
+        case .hash: strings(perRow: 2).flatMap { RDBReader.hash($0, configuration, seed) }
+        case .hashListpack: listpack().flatMap { RDBReader.hash($0, configuration, seed) }
+        }
+    }
+
+    /// As many strings as the count in front says.
+    private mutating func strings(perRow width: Int) -> [[UInt8]]? {
+        guard let rows = length(), case let (count, overflow) = rows.multipliedReportingOverflow(by: width), !overflow
+        else { return nil }
+        var strings: [[UInt8]] = []
+        for _ in 0..<count {
+            guard let next = string() else { return nil }
+            strings.append(next)
+        }
+        return strings
+    }
+
+    private static func list(_ elements: [[UInt8]], _ seed: UInt64) -> Value? {
+        var list = ListValue(seed: seed)
+        for element in elements { list.push(element, .tail) }
+        return list.isEmpty ? nil : list.wrapped
+    }
+
+    private static func hash(_ pairs: [[UInt8]], _ configuration: KeyspaceConfiguration, _ seed: UInt64) -> Value? {
+        guard pairs.count % 2 == 0 else { return nil }
+        var hash = HashValue(seed: seed)
+        for place in stride(from: 0, to: pairs.count, by: 2) {
+            guard hash.set(pairs[place], pairs[place + 1], configuration) else { return nil }
+        }
+        return hash.isEmpty ? nil : hash.wrapped
+    }
+
+    /// Nodes of one large element, or of a listpack.
+    private mutating func quicklist() -> [[UInt8]]? {
+        guard let nodes = length() else { return nil }
+        var elements: [[UInt8]] = []
+        for _ in 0..<nodes {
+            switch length() {
+            case 1?:
+                guard let element = string() else { return nil }
+                elements.append(element)
+            case 2?:
+                guard let more = listpack() else { return nil }
+                elements += more
+            default: return nil
+            }
+        }
+        return elements
+    }
+
+    /// A string that is a listpack: its elements, as texts.
+    /// Source: https://github.com/antirez/listpack/blob/master/listpack.md
+    private mutating func listpack() -> [[UInt8]]? {
+        guard let packed = string(), packed.count >= 7 else { return nil }
+        var reader = RDBReader(packed[...], limit: limit)
+        guard reader.littleEndian(4) == UInt64(packed.count), reader.raw(2) != nil else { return nil }
+        var elements: [[UInt8]] = []
+        while let first = reader.byte(), first != 0xff {
+            let before = reader.rest.count
+            guard let element = reader.listpackElement(first) else { return nil }
+            elements.append(element)
+            // Behind each element stands its length, for walks from the end.
+            let size = before - reader.rest.count + 1
+            let width = size <= 127 ? 1 : size < 16383 ? 2 : size < 2_097_151 ? 3 : size < 268_435_455 ? 4 : 5
+            guard reader.raw(width) != nil else { return nil }
+        }
+        return reader.rest.isEmpty ? elements : nil
+    }
+
+    private mutating func listpackElement(_ first: UInt8) -> [UInt8]? {
+        func number(_ bits: Int64, width: Int64) -> [UInt8] {
+            Decimal.bytes(of: (bits << (64 - width)) >> (64 - width))
+        }
+        func wide(_ bytes: Int) -> [UInt8]? {
+            littleEndian(bytes).map { number(Int64(bitPattern: $0), width: Int64(bytes) * 8) }
+        }
+        switch first {
+        case 0..<0x80: return Decimal.bytes(of: Int64(first))
+        case 0x80..<0xc0: return raw(Int(first & 0x3f)).map(Array.init)
+        case 0xc0..<0xe0: return byte().map { number(Int64(first & 0x1f) << 8 | Int64($0), width: 13) }
+        case 0xe0..<0xf0:
+            guard let low = byte() else { return nil }
+            return raw(Int(first & 0x0f) << 8 | Int(low)).map(Array.init)
+        case 0xf0: return littleEndian(4).flatMap { raw(Int($0)) }.map(Array.init)
+        case 0xf1: return wide(2)
+        case 0xf2: return wide(3)
+        case 0xf3: return wide(4)
+        case 0xf4: return wide(8)
+        default: return nil
         }
     }
 }

@@ -52,8 +52,6 @@ package protocol ContainerValue: Sendable {
     static func unwrap(_ value: Value) -> Self?
     var wrapped: Value { get }
 
-    /// `OBJECT ENCODING`'s word.
-    func encodingName(_ configuration: KeyspaceConfiguration) -> String
     /// About how much memory it takes; cheap to ask.
     var byteEstimate: Int { get }
     /// Writes everything that its behaviour depends on.
@@ -84,7 +82,12 @@ extension Value {
         case .integer: "int"
         // Redis keeps up to 44 bytes in one allocation with the object's header.
         case .string(let bytes): bytes.count <= 44 ? "embstr" : "raw"
-        default: container?.encodingName(configuration) ?? ""
+        case .list(let held): held.encoding(configuration)
+        case .hash(let held): held.encoding
+        case .set(let held): held.encodingName
+        case .sortedSet(let held): held.encodingName(configuration)
+        case .stream: "stream"
+        case .taken: ""
         }
     }
 
