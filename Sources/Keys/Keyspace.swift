@@ -297,6 +297,7 @@ package struct Keyspace: Sendable {
             for key in databases[other].objects.keys {
                 version &+= 1
                 removals[Keyspace.removalBucket(database, key)] = version
+                signalReady(database, key)
             }
         }
     }
