@@ -218,7 +218,9 @@ extension Keyspace {
     // MARK: Walking
 
     mutating func hscan(_ call: Call, _ reply: inout RESPWriter) throws(CommandError) {
-        guard let cursor = UInt64(String(decoding: call[2], as: UTF8.self)) else { throw .message("ERR invalid cursor") }
+        guard let cursor = UInt64(String(decoding: call[2], as: UTF8.self)) else {
+            throw .message("ERR invalid cursor")
+        }
         guard let hash = try hash(call) else {
             reply.array(2)
             reply.bulk("0")
