@@ -64,7 +64,7 @@ extension KeyPartition {
             let id = WaiterID(gateway: gateway, session: try reader.readVarint())
             served[id] = try reader.readBytes(limit: .max, "reply")
         }
-        keyspace = try Keyspace(snapshot: &reader)
+        keyspace = try Keyspace(from: &reader)
         try reader.expectEnd()
     }
 }

@@ -36,7 +36,7 @@ extension Keyspace {
         }
     }
 
-    private init(from reader: inout ByteReader) throws(DecodeError) {
+    init(from reader: inout ByteReader) throws(DecodeError) {
         let form = try reader.readByte()
         guard form == Keyspace.snapshotVersion else {
             throw .unknown(field: "snapshot version", value: UInt64(form))
