@@ -50,7 +50,8 @@ extension Broker {
             if let stream = replica.streams[result.gateway] { send(.keyResults(result), to: stream.node) }
         }
         for message in served {
-            if let stream = replica.streams[message.gateway] { send(.keyServed(message), to: stream.node) }
+            // A gateway may have sent nothing yet to this owner.
+            if let node = replica.keys?.node(of: message.gateway) { send(.keyServed(message), to: NodeID(node)) }
         }
     }
 

@@ -222,6 +222,9 @@ package struct KeyPartition: Sendable {
     /// Gateways of a node that somebody waits by.
     package func gateways(of node: UInt64) -> [GatewayID] { homes.filter { $0.node == node }.map(\.gateway) }
 
+    /// Where a gateway is.
+    package func node(of gateway: GatewayID) -> UInt64? { homes.first { $0.gateway == gateway }?.node }
+
     // MARK: Commands
 
     private mutating func run(_ unit: KeyUnit, _ waiter: WaiterID?) -> KeyOutcome {
