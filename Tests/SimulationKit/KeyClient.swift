@@ -38,7 +38,7 @@ final class KeyClient: Client {
     override func windDown() {
         isStopped = true
         // Nobody pushes any more: who still waits goes.
-        if pending?.ticket != nil { leave() }
+        if case .popper = role, pending != nil { leave() }
     }
 
     override var isIdle: Bool { isStopped && pending == nil }
