@@ -110,6 +110,8 @@ package struct StatusReport: Codable, Sendable {
     package var partitions: [Partition]
     package var events: [Event]
     package var warnings: [String]
+    /// Nil in cluster mode, which has no Redis.
+    package var redis: RedisReport?
 
     package init(
         node: String,

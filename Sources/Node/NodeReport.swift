@@ -13,6 +13,8 @@ struct NodeReport: Sendable {
     let node: NodeRuntime
     let started: Instant
     let shards: Shards
+    /// The pool of a node whose rooms do not go through Redis.
+    let redis: RedisBridge?
 
     static let version = "0.1.0"
 
@@ -51,7 +53,9 @@ struct NodeReport: Sendable {
 
     // MARK: Health
 
-    func live() -> HealthReport {
+    func live() -> HealthReport { NodeReport.liveness(shards) }
+
+    static func liveness(_ shards: Shards) -> HealthReport {
         let stalled = shards.stalled(longerThan: .seconds(5), at: MonotonicClock.now())
         return stalled.isEmpty
             ? .healthy : .unhealthy("event loop \(stalled.map(String.init).joined(separator: ", ")) has stalled")
@@ -89,7 +93,7 @@ struct NodeReport: Sendable {
             return !peer.isUp ? "down" : peer.isSuspected ? "suspected" : "up"
         }
         let gateway = reports.map(\.gateway).reduce(GatewayMetrics(), +)
-        return StatusReport(
+        var report = StatusReport(
             node: node.name,
             mode: configuration.mode.rawValue,
             version: NodeReport.version,
@@ -137,6 +141,8 @@ struct NodeReport: Sendable {
             events: node.events.latest(200).map { StatusReport.Event(time: $0.time, kind: $0.kind, text: $0.text) },
             warnings: configuration.warnings
         )
+        report.redis = await RedisBridge.report(redis, configuration, connections: gateway.activeConnections)
+        return report
     }
 
     func clusterHealth() async -> String {
@@ -163,64 +169,8 @@ struct NodeReport: Sendable {
             text.family(name, .gauge, help: help)
             text.sample(value, ["node": node.name])
         }
-        text.family("node_info", .gauge, help: "1, with the node's mode and version as labels.")
-        text.sample(
-            1,
-            ["node": node.name, "mode": node.configuration.mode.rawValue, "version": NodeReport.version]
-        )
-        gauge("active_connections", "Open client connections.", gateway.activeConnections)
-        counter("connections_total", "Client connections accepted since start.", gateway.connectionsTotal)
-        text.family("connections_closed_total", .counter, help: "Sessions closed, by WebSocket close code.")
-        for code in gateway.closedByCode.keys.sorted() {
-            text.sample(gateway.closedByCode[code] ?? 0, ["node": node.name, "code": String(code)])
-        }
-        text.family("handshakes_refused_total", .counter, help: "Refused HTTP requests and upgrades, by status.")
-        for status in gateway.refusedByStatus.keys.sorted() {
-            text.sample(gateway.refusedByStatus[status] ?? 0, ["node": node.name, "status": String(status)])
-        }
-        counter("messages_sent_total", "Messages queued to client connections.", gateway.messagesSent)
-        counter("messages_received_total", "Messages received from clients.", gateway.messagesReceived)
-        counter("broadcasts_total", "Room messages fanned out to this node's sessions.", gateway.broadcasts)
-        counter("send_errors_total", "Writes to client connections that failed.", gateway.sendErrors)
-        counter("client_bytes_in_total", "Bytes read from clients.", gateway.bytesIn)
-        counter("client_bytes_out_total", "Bytes written to clients.", gateway.bytesOut)
-        gauge("queue_size", "Bytes in the connections' outbound queues.", gateway.queuedBytes)
-        counter("subscription_pauses_total", "Stored rooms left to the log by a full queue.", gateway.pauses)
-        counter("read_pauses_total", "Times that reading stopped for unanswered requests.", gateway.readPauses)
-        text.family("messages_dropped_total", .counter, help: "Messages not delivered, by class and reason.")
-        for deliveryClass in ["best_effort", "guaranteed", "retained"].enumerated() {
-            for reason in DropReason.allCases {
-                text.sample(
-                    gateway.dropped(.init(rawValue: UInt8(deliveryClass.offset)) ?? .bestEffort, reason),
-                    ["node": node.name, "class": deliveryClass.element, "reason": "\(reason)"]
-                )
-            }
-        }
-        text.family("requests_refused_total", .counter, help: "Client requests refused by a namespace's policy.")
-        for reason in PolicyRefusal.allCases {
-            text.sample(gateway.refused(reason), ["node": node.name, "reason": "\(reason)"])
-        }
-        text.family("slo_seconds", .gauge, help: "Service level objectives of cluster.toml, to compare with.")
-        let slo = node.configuration.slo
-        for (objective, value) in [
-            ("handshake_p95", slo.handshakeP95), ("message_p95", slo.messageP95), ("ping_p95", slo.pingP95),
-            ("client_recovery", slo.clientRecovery), ("cluster_recovery", slo.clusterRecovery),
-        ] {
-            text.sample(value.seconds, ["node": node.name, "objective": objective])
-        }
-        text.family("slo_ratio", .gauge, help: "Service level objectives of cluster.toml that are ratios.")
-        for (objective, value) in [
-            ("errors", slo.errorRatio), ("send_errors", slo.sendErrorRatio), ("churn", slo.churnRatio),
-        ] {
-            text.sample(value, ["node": node.name, "objective": objective])
-        }
-        text.family("message_latency_seconds", .histogram, help: "Publish accepted to socket write.")
-        text.histogram(
-            bounds: GatewayMetrics.latencyBounds.map { Double($0) / 1000 },
-            counts: gateway.latencyBuckets,
-            sum: Double(gateway.latencySumMilliseconds) / 1000,
-            ["node": node.name]
-        )
+        NodeReport.nodeFamilies(&text, node: node.name, node.configuration)
+        NodeReport.gatewayFamilies(&text, node: node.name, gateway, node.configuration)
         counter("publishes_accepted_total", "Guaranteed publishes appended here as owner.", sum(\.publishesAccepted))
         counter("publishes_refused_total", "Guaranteed publishes refused here.", sum(\.publishesRefused))
         counter("publishes_duplicate_total", "Publishes recognized as repeated.", sum(\.duplicates))
@@ -253,10 +203,8 @@ struct NodeReport: Sendable {
         gauge("log_segment_files", "Segment files.", log.segmentFiles)
         gauge("log_unflushed_bytes", "Bytes in write-ahead files not yet in segments.", log.unflushedBytes)
         gauge("log_pending_appends", "Batches waiting for the disk.", reports.map(\.pendingAppends).reduce(0, +))
-        text.family("event_loop_lag_seconds_max", .gauge, help: "Worst lateness of a shard's tick since start.")
-        for shard in shards.all {
-            text.sample(shard.pulse.lateness.max.seconds, ["node": node.name, "shard": String(shard.index)])
-        }
+        NodeReport.loopFamilies(&text, node: node.name, shards)
+        await redis?.metrics(&text, node: node.name)
         return text.text
     }
 }

@@ -12,6 +12,7 @@ import NIOCore
 import NIOPosix
 import Primitives
 import Raft
+import RedisAdapter
 import Rooms
 import SystemOpenSSL
 import UnixSignals
@@ -31,6 +32,9 @@ package enum NodeService {
         }
         for warning in configuration.warnings { logger.warning("\(warning)") }
         let started = MonotonicClock.now()
+        if configuration.mode == .redis {
+            return try await runRedis(configuration: configuration, own: own, started: started, logger: logger)
+        }
         let descriptors = DescriptorLimit.raise()
 
         let (store, recovery) = try LogStore<PosixDisk>.open(
@@ -167,19 +171,23 @@ package enum NodeService {
             try await shards[0].loop.submit { lobby.open(runtime) }.get()
         }
 
-        let gateway: Gateway
-        do {
-            gateway = try await Gateway.open(
-                host: host,
-                port: own.gatewayPort,
-                backlog: configuration.gateway.listenBacklog,
-                shards: edges
-            )
-        } catch {
-            throw NodeError.listen(what: "clients", host: host, port: own.gatewayPort, reason: "\(error)")
-        }
-        let report = NodeReport(node: runtime, started: started, shards: shards)
-        let admin = try await startAdmin(configuration, own: own, report: report, logger: logger)
+        let redis = try await startPool(configuration, own: own, shard: shards[0], runtime: runtime)
+        let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)
+        let report = NodeReport(node: runtime, started: started, shards: shards, redis: redis)
+        let standalone = configuration.mode == .standalone
+        let admin = try await startAdmin(
+            configuration,
+            own: own,
+            routes: AdminRoutes(
+                metrics: { await report.metrics() },
+                live: { report.live() },
+                ready: { await report.ready() },
+                cluster: { await report.clusterHealth() },
+                redis: { await redis?.health() ?? AdminRoutes.redisDisabled(standalone: standalone) },
+                status: { await report.status().json() }
+            ),
+            logger: logger
+        )
 
         logger.notice(
             "node is up",
@@ -199,6 +207,7 @@ package enum NodeService {
         try? await Task.sleep(for: .milliseconds(mesh == nil ? 0 : 150))
         await gateway.stop()
         await admin?.stop()
+        await redis?.stop()
         await mesh?.stop()
         runtime.writer.stop()
         // The process ends here: connections that do not answer their close frame must not hold it.
@@ -206,38 +215,63 @@ package enum NodeService {
     }
 
     /// Returns at SIGTERM, SIGINT, or when the task is cancelled.
-    private static func stopRequested() async {
+    static func stopRequested() async {
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         for await _ in signals { return }
     }
 
-    private static func randomNumber() throws -> UInt64 {
+    static func randomNumber() throws -> UInt64 {
         try SecureRandom.bytes(count: 8).reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    private static func processors() -> Int { System.coreCount }
+    static func processors() -> Int { System.coreCount }
 
-    private static func startAdmin(
+    /// Redis for a node whose rooms do not go through it: health and statistics only (RA-03). Nil without it.
+    private static func startPool(
         _ configuration: ClusterConfiguration,
         own: ClusterConfiguration.Node,
-        report: NodeReport,
+        shard: Shard,
+        runtime: NodeRuntime
+    ) async throws -> RedisBridge? {
+        guard configuration.redisEnabled else { return nil }
+        let (events, logger) = (runtime.events, runtime.logger)
+        let adapter = RedisAdapter(
+            shard: shard,
+            settings: try RedisBridge.settings(configuration, own: own, seed: randomNumber()),
+            hub: { _, _ in },
+            note: { RedisBridge.note($0, events, logger) }
+        )
+        let bridge = RedisBridge(adapter: adapter, shard: shard, configuration: configuration)
+        try await bridge.start()
+        return bridge
+    }
+
+    static func openGateway(
+        _ configuration: ClusterConfiguration,
+        own: ClusterConfiguration.Node,
+        host: String,
+        edges: [GatewayShard]
+    ) async throws -> Gateway {
+        do {
+            return try await Gateway.open(
+                host: host,
+                port: own.gatewayPort,
+                backlog: configuration.gateway.listenBacklog,
+                shards: edges
+            )
+        } catch {
+            throw NodeError.listen(what: "clients", host: host, port: own.gatewayPort, reason: "\(error)")
+        }
+    }
+
+    static func startAdmin(
+        _ configuration: ClusterConfiguration,
+        own: ClusterConfiguration.Node,
+        routes: AdminRoutes,
         logger: Logger
     ) async throws -> AdminService? {
         guard own.adminPort != 0 else { return nil }
-        let standalone = configuration.mode == .standalone
-        let admin = AdminService(
-            host: configuration.admin.host,
-            port: own.adminPort,
-            routes: AdminRoutes(
-                metrics: { await report.metrics() },
-                live: { report.live() },
-                ready: { await report.ready() },
-                cluster: { await report.clusterHealth() },
-                redis: { AdminRoutes.redisDisabled(standalone: standalone) },
-                status: { await report.status().json() }
-            ),
-            logger: logger
-        )
+        let admin = AdminService(host: configuration.admin.host, port: own.adminPort, routes: routes, logger: logger)
         do {
             _ = try await admin.start()
         } catch {
@@ -284,7 +318,7 @@ package enum NodeService {
         )
     }
 
-    private static func brokerSettings(
+    static func brokerSettings(
         _ configuration: ClusterConfiguration,
         node: NodeID,
         nodes: [ClusterNode],
@@ -331,7 +365,7 @@ package enum NodeService {
         return settings
     }
 
-    private static func gatewayConfiguration(
+    static func gatewayConfiguration(
         _ configuration: ClusterConfiguration,
         own: ClusterConfiguration.Node,
         node: NodeID,

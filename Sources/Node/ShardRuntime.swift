@@ -56,14 +56,13 @@ final class ShardRuntime: @unchecked Sendable {
         var since: Instant
     }
 
-    /// Above it new connections are refused, so that files, links and the admin port keep a share of their own.
-    private let descriptorCeiling: Int32
+    private let descriptors: DescriptorWatch
 
     /// Longest a full disk goes untried.
     private static let retryInterval = Interval.milliseconds(200)
 
     init(shard: Shard, broker: Broker, node: NodeRuntime, descriptorLimit: UInt64) {
-        descriptorCeiling = Int32(clamping: descriptorLimit - min(256, descriptorLimit / 8))
+        descriptors = DescriptorWatch(limit: descriptorLimit, logger: node.logger)
         self.shard = shard
         syncPolicy = SyncPolicy(node.configuration.log.sync)
         keySyncPolicy = SyncPolicy(node.configuration.keys.sync)
@@ -84,7 +83,7 @@ final class ShardRuntime: @unchecked Sendable {
             broker.tick()
             retryDisk(now)
             checkDisk(now)
-            checkDescriptors()
+            descriptors.check(gateway)
             shard.setNeeds(.step)
         }
         shard.setNeeds(.step)
@@ -256,22 +255,6 @@ final class ShardRuntime: @unchecked Sendable {
             )
         } else {
             node.logger.notice("there is enough free disk again", metadata: ["free.bytes": "\(free)"])
-        }
-    }
-
-    /// Descriptors are handed out from the lowest free number on, so a fresh one tells about how many are in use
-    /// (GW-17).
-    private func checkDescriptors() {
-        let probe = vencejo_open("/dev/null", O_RDONLY, 0)
-        if probe >= 0 { close(probe) }
-        let isShort = probe < 0 || probe >= descriptorCeiling
-        guard let gateway, gateway.isShortOfDescriptors != isShort else { return }
-        gateway.isShortOfDescriptors = isShort
-        if isShort {
-            node.logger.warning(
-                "new connections are refused: few descriptors are left",
-                metadata: ["in.use": "\(probe)", "advice": "raise ulimit -n"]
-            )
         }
     }
 
