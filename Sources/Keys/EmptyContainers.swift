@@ -15,9 +15,3 @@ extension SortedSetValue {
     package func encode(into writer: inout ByteWriter) {}
     package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) { self.init(seed: seed) }
 }
-
-extension StreamValue {
-    package var byteEstimate: Int { 0 }
-    package func encode(into writer: inout ByteWriter) {}
-    package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) { self.init(seed: seed) }
-}
