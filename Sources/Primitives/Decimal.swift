@@ -42,11 +42,19 @@ package enum Decimal {
         return Int64(exactly: value)
     }
 
-    /// A double as Redis reads scores and increments: what strtod takes, without blanks around it and not NaN.
+    /// A double as Redis reads scores and increments: what strtod takes, without blanks around it, not NaN, and neither
+    /// too large nor too small for a double.
     package static func double(_ text: some Collection<UInt8>) -> Double? {
         guard let first = text.first, text.count <= 512, first > 32, !text.contains(0) else { return nil }
-        let string = String(decoding: text, as: UTF8.self)
-        guard let value = Double(string), !value.isNaN else { return nil }
+        guard let value = Double(String(decoding: text, as: UTF8.self)), !value.isNaN else { return nil }
+        if value.isInfinite { return text.contains { $0 | 32 == UInt8(ascii: "i") } ? value : nil }
+        if value == 0 {
+            // A zero that was not written as one is an underflow.
+            let isHexadecimal = text.contains { $0 | 32 == UInt8(ascii: "x") }
+            let mantissa = text.prefix { $0 | 32 != (isHexadecimal ? UInt8(ascii: "p") : UInt8(ascii: "e")) }
+            let isZero = !mantissa.contains { ($0 >= 49 && $0 <= 57) || ($0 | 32 >= 97 && $0 | 32 <= 102) }
+            return isZero ? value : nil
+        }
         return value
     }
 
