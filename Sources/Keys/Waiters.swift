@@ -36,8 +36,9 @@ struct Waiters: Sendable {
     mutating func add(_ id: WaiterID, _ waiter: Waiter) {
         var waiter = waiter
         if let known = waiters[id] {
-            // The same command still waits: it keeps its place.
+            // The same command still waits: it keeps its place, and its time runs on.
             waiter.arrival = known.arrival
+            waiter.deadline = known.deadline
             waiters[id] = waiter
             return
         }
