@@ -220,7 +220,7 @@ extension Keyspace {
     }
 
     fileprivate func scan(_ call: Call, _ reply: inout RESPWriter) throws(CommandError) {
-        guard let cursor = Decimal.unsigned(call[1]) else { throw .message("ERR invalid cursor") }
+        let cursor = try MemberScan.cursor(of: call[1])
         var wanted: Int64 = 10
         var glob = Glob([UInt8(ascii: "*")])
         var type: [UInt8]?
