@@ -133,7 +133,7 @@ import Testing
             hash.encode(into: &writer)
             var again = try writer.bytes.withUnsafeBytes { bytes in
                 var reader = ByteReader(bytes)
-                let again = try HashValue(from: &reader, seed: 1)
+                let again = try HashValue(from: &reader)
                 try reader.expectEnd()
                 return again
             }

@@ -121,7 +121,7 @@ import Testing
         list.encode(into: &writer)
         let again = try writer.bytes.withUnsafeBytes { bytes in
             var reader = ByteReader(bytes)
-            let again = try ListValue(from: &reader, seed: 0)
+            let again = try ListValue(from: &reader)
             try reader.expectEnd()
             return again
         }
@@ -131,7 +131,7 @@ import Testing
             #expect(throws: DecodeError.self) {
                 try writer.bytes[..<cut].withUnsafeBytes { bytes in
                     var reader = ByteReader(bytes)
-                    _ = try ListValue(from: &reader, seed: 0)
+                    _ = try ListValue(from: &reader)
                 }
             }
         }
