@@ -1,5 +1,6 @@
 import Keys
 import PeerProtocol
+import Placement
 import Primitives
 import Raft
 import Rooms
@@ -93,6 +94,53 @@ extension Broker {
         }
     }
 
+    // MARK: For the shim
+
+    /// Gives the leadership of a key partition to another replica.
+    package func handOver(keyPartition: Int) {
+        let group = GroupID(partition: PartitionID(UInt32(settings.partitions + keyPartition)))
+        guard let replica = replica(group), replica.raft.role == .leader, let target = bestFollower(replica) else {
+            return
+        }
+        // The placement's first choice does not take it back at once.
+        replica.nextReturn = now + settings.rebalanceInterval * 30
+        replica.raft.transferLeadership(to: target)
+        mark(replica)
+    }
+
+    /// Saves the key partitions that are here, whether or not a snapshot is due.
+    package func saveKeys() {
+        for case let replica? in replicas where replica.keys != nil && !replica.isSavingSnapshot && !replica.isFaulty {
+            saveSnapshot(replica)
+        }
+    }
+
+    /// Who owns this shard's key partitions, as far as is known here.
+    package func keyOwnerships() -> [KeyOwnership] {
+        var list: [KeyOwnership] = []
+        for number in 0..<settings.keyPartitions {
+            let row = settings.partitions + number
+            guard let relay = relays[row] else { continue }
+            let replica = replicas[row + 1]
+            var inSync = 0
+            if let replica, replica.isServing {
+                inSync = replica.raft.status().peers.count {
+                    $0.id != settings.node && $0.match >= replica.raft.commitIndex
+                }
+            }
+            list.append(
+                KeyOwnership(
+                    partition: number,
+                    owner: relay.owner,
+                    term: relay.ownerTerm,
+                    replicas: placement?.replicas[row] ?? [],
+                    inSync: inSync
+                )
+            )
+        }
+        return list
+    }
+
     // MARK: Reads
 
     private func refuse(_ read: KeyRead, to node: NodeID) {
@@ -158,4 +206,15 @@ extension Broker {
         let reply = KeyReadReply(partition: row.read.partition, token: row.read.token, status: .ok(outcome))
         send(.keyReadReply(reply), to: row.node)
     }
+}
+
+/// Who owns a key partition.
+package struct KeyOwnership: Equatable, Sendable {
+    /// From 0.
+    package var partition: Int
+    package var owner: NodeID?
+    package var term: Term
+    package var replicas: [NodeID]
+    /// Replicas besides the owner that hold all that is committed; known at the owner only.
+    package var inSync: Int
 }

@@ -175,7 +175,7 @@ extension Broker {
         }
     }
 
-    private func bestFollower(_ replica: Replica) -> NodeID? {
+    func bestFollower(_ replica: Replica) -> NodeID? {
         replica.raft.status().peers.filter { isReachable($0.id) && replica.raft.membership.isVoter($0.id) }
             .max { $0.match < $1.match }?.id
     }

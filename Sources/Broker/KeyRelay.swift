@@ -240,7 +240,7 @@ extension Broker {
     package var keyPartitions: Int { settings.keyPartitions }
 
     /// A number for a unit whose last command may wait.
-    package func nextWaitTicket() -> UInt64 {
+    package func nextTicket() -> UInt64 {
         lastTicket += 1
         return lastTicket * Broker.hubsMax + UInt64(settings.shard)
     }

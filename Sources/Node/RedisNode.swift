@@ -57,6 +57,7 @@ extension NodeService {
                 shards: shards.count + 1
             )
             settings.partitions = 1
+            settings.keyPartitions = 0
             settings.maxSessions = configuration.limits.maxConnections / shards.count + 1
             let runtime = RedisShard(
                 shard: shard,

@@ -269,7 +269,7 @@ final class MiniClient {
         var unit = KeyUnit(kind: .commands)
         unit.items = [.command(database: 0, arguments: line.split(separator: " ").map { Array($0.utf8) })]
         if waits {
-            unit.ticket = broker.nextWaitTicket()
+            unit.ticket = broker.nextTicket()
             tickets.insert(unit.ticket)
         }
         broker.execute(token, keyPartition: 0, unit: unit.encoded(), isReadOnly: isReadOnly)

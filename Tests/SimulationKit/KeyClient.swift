@@ -106,7 +106,7 @@ final class KeyClient: Client {
         request { [unowned self] broker, session in
             var unit = unit
             if waits {
-                unit.ticket = broker.nextWaitTicket()
+                unit.ticket = broker.nextTicket()
                 if pending?.command == command { pending?.ticket = unit.ticket }
             }
             broker.execute(
