@@ -2,8 +2,9 @@ import PeerProtocol
 import Primitives
 import Rooms
 
-/// Who listens to what, exactly and in the whole cluster: the owner of a room's partition counts the subscribers of each
-/// node, and knows the patterns that somebody subscribed to anywhere. It is soft state: relays say it anew to each owner.
+/// Who listens to what, exactly and in the whole cluster: the owner of a room's partition counts the subscribers of
+/// each node, and knows the patterns that somebody subscribed to anywhere. It is soft state: relays say it anew to each
+/// owner.
 extension Broker {
     // MARK: Owner
 

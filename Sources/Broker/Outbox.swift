@@ -33,8 +33,8 @@ package enum StorageRequest: Sendable {
         package var entries: [Entry]
     }
 
-    /// Append and make durable, then `onDurable(ticket)`. Tickets rise by one. `isKeysOnly`: nothing but commands on keys,
-    /// which follow the setting for keys; votes and guaranteed messages never do.
+    /// Append and make durable, then `onDurable(ticket)`. Tickets rise by one. `isKeysOnly`: nothing but commands on
+    /// keys, which follow the setting for keys; votes and guaranteed messages never do.
     case append(ticket: UInt64, items: [Item], isKeysOnly: Bool)
     /// Read entries `from...upTo` (about `maxBytes`, at least one), then `onEntriesRead(token, entries)`.
     case read(token: UInt64, group: GroupID, from: LogIndex, upTo: LogIndex, maxBytes: Int)

@@ -71,8 +71,8 @@ extension ClusterConfiguration.Keys {
         .choice(
             "max_memory_policy",
             \.maxMemoryPolicy,
-            "noeviction: writes that need memory are refused. allkeys-lru: keys unused for long go first. volatile-ttl: of "
-                + "the keys with a time to live those with the least left."
+            "noeviction: writes that need memory are refused. allkeys-lru: keys unused for long go first. "
+                + "volatile-ttl: of the keys with a time to live those with the least left."
         ),
         .duration(
             "waiter_lease",

@@ -89,7 +89,8 @@ extension ClusterConfiguration {
         if resp.password.isEmpty, let index = nodes.firstIndex(where: { !$0.isLoopback && $0.respPort != 0 }) {
             problems.add(
                 "resp.password",
-                "must be set, because node[\(index)] listens on \(nodes[index].bind) for Redis clients; or set resp_port = 0"
+                "must be set, because node[\(index)] listens on \(nodes[index].bind) for Redis clients; or set "
+                    + "resp_port = 0"
             )
         }
         if !auth.allowAnonymousOnPublic {

@@ -3,8 +3,8 @@ import RESP
 
 /// The replicated state machine of one key partition: a keyspace, and what is remembered of the gateways that use it.
 ///
-/// Everything that changes it is in the log, with the owner's time and chance; so replicas that applied the same entries
-/// are equal to the byte, and a unit that is sent again after a failover is answered as it was the first time.
+/// Everything that changes it is in the log, with the owner's time and chance; so replicas that applied the same
+/// entries are equal to the byte, and a unit that is sent again after a failover is answered as it was the first time.
 package struct KeyPartition: Sendable {
     /// Keys that one command of the log may expire: a wave of them is spread over several.
     static let expireLimit = 1000
@@ -258,8 +258,8 @@ package struct KeyPartition: Sendable {
 
     // MARK: Reading
 
-    /// Answers a unit that only reads, at the owner's time, without the log. What a read leaves behind (counts of hits and
-    /// misses) is the owner's own.
+    /// Answers a unit that only reads, at the owner's time, without the log. What a read leaves behind (counts of hits
+    /// and misses) is the owner's own.
     package mutating func read(_ unit: KeyUnit, from gateway: GatewayID, now: Timestamp) -> KeyOutcome {
         let logTime = keyspace.now
         keyspace.now = max(logTime, Int64(clamping: now))

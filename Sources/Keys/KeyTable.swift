@@ -5,7 +5,8 @@ import Primitives
 /// - The slab has no holes: the last entry moves to where one was removed. So memory follows the count, a random place
 ///   is a fair pick, and places are numbers below `count`.
 /// - It grows and shrinks by one bucket at a time: no rehash stops the loop.
-/// - `scan` walks in the order of bit-reversed hashes. A bucket is an interval of that order and splitting it halves the
+/// - `scan` walks in the order of bit-reversed hashes. A bucket is an interval of that order and splitting it halves
+/// the
 ///   interval, so a cursor keeps its meaning whatever happens meanwhile: what stays in the table throughout a scan is
 ///   returned at least once, as Redis promises.
 /// - A copy shares everything; writing to one of them copies the chunks that are touched. So a snapshot is a copy.

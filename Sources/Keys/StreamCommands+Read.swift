@@ -109,7 +109,8 @@ extension Keyspace {
                 places.append((stream, last))
             } else if call[place] == [UInt8(ascii: ">")] {
                 throw .message(
-                    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+                    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> "
+                        + "<consumer> option."
                 )
             } else {
                 places.append((stream, try call.streamID(place)))
@@ -215,8 +216,8 @@ extension Keyspace {
         }
         if call[place] == [UInt8(ascii: "$")] {
             throw .message(
-                "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer "
-                    + "by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an "
+                "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this "
+                    + "consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an "
                     + "empty result set."
             )
         }

@@ -46,7 +46,8 @@ package enum PeerMessage: Equatable, Sendable {
     case keyReadReply(KeyReadReply)
     case keyServed(KeyServed)
 
-    /// Subscribers that the sender has in rooms of the partition, to the owner; answered by `noted` unless the token is 0.
+    /// Subscribers that the sender has in rooms of the partition, to the owner; answered by `noted` unless the token is
+    /// 0.
     case subscribers(PartitionID, token: UInt64, [SubscriberCount])
     /// All patterns that somebody on the sender subscribed to, to every owner; answered by `noted`.
     case patterns(PartitionID, token: UInt64, [PatternCount])

@@ -178,6 +178,7 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
                         id = "a"
                         host = "127.0.0.1"
                         bind = "\(bind)"
+                        resp_port = 0
                         data_dir = "d"
                         """,
                     path: "c.toml",
@@ -202,6 +203,34 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
         #expect(!dumped.contains("quetzal"))
     }
 
+    @Test("Redis clients beyond loopback need a password, and ports of the three faces must differ")
+    func redisClients() throws {
+        func found(_ node: String, _ environment: [String: String] = [:]) throws -> [String] {
+            try problems {
+                try ClusterConfiguration.load(
+                    text: """
+                        [cluster]
+                        replication_factor = 1
+                        secret = "0123456789abcdef"
+                        [[node]]
+                        id = "a"
+                        host = "192.0.2.1"
+                        data_dir = "d"
+                        \(node)
+                        """,
+                    path: "c.toml",
+                    environment: environment
+                )
+            }
+        }
+        #expect(try found("")[0].contains("resp.password: must be set"))
+        #expect(try found("resp_port = 0").isEmpty)
+        #expect(try found("", ["VENCEJO_RESP_PASSWORD": "geheim"]).isEmpty)
+        let password = ["VENCEJO_RESP_PASSWORD": "geheim"]
+        #expect(try found("cluster_port = 6379", password)[0].contains("already node[0].resp_port"))
+        #expect(try found("sentinel_port = 9000", password)[0].contains("already node[0].admin_port"))
+    }
+
     @Test("P-11 a role that nobody can have is warned of: this version verifies no tokens")
     func unknownRoles() throws {
         let meant = try SampleFile.load(replacing: "# subscribe_roles = []", with: "subscribe_roles = [\"operator\"]")
@@ -222,6 +251,7 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
                     [[node]]
                     id = "a"
                     host = "192.0.2.1"
+                    resp_port = 0
                     data_dir = "d"
                     [[namespace]]
                     prefix = "news"

@@ -37,6 +37,7 @@ enum SampleFile {
         #expect(configuration.nodes.map(\.id) == ["n1", "n2", "n3"])
         #expect(configuration.nodes.map(\.gatewayPort) == [8000, 8010, 8020])
         #expect(configuration.nodes.map(\.respPort) == [6379, 6380, 6381])
+        #expect(configuration.nodes.map(\.sentinelPort) == [26379, 26380, 26381])
         #expect(configuration.nodes.map(\.meshPort) == [7946, 7956, 7966])
         #expect(configuration.nodes.map(\.adminPort) == [9000, 9010, 9020])
         #expect(configuration.nodes.map(\.dataDirectory) == ["./data/n1", "./data/n2", "./data/n3"])
@@ -152,17 +153,19 @@ enum SampleFile {
             [[node]]
             id = "a"
             host = "10.0.0.1"
+            resp_port = 0
             data_dir = "d"
             [[node]]
             id = "b"
             host = "10.0.0.2"
+            resp_port = 0
             data_dir = "d"
             """
         let two = try ClusterConfiguration.load(text: text, path: "two", environment: [:])
         #expect(two.warnings.contains { $0.hasPrefix("2 nodes") })
         #expect(two.warnings.contains { $0.hasPrefix("all nodes are in zone \"default\"") })
         #expect(!two.warnings.contains { $0.contains("on host") })
-        let even = text + "\nzone = \"z\"\n[[node]]\nid = \"c\"\nhost = \"10.0.0.3\"\ndata_dir = \"d\""
+        let even = text + "\nzone = \"z\"\n[[node]]\nid = \"c\"\nhost = \"10.0.0.3\"\nresp_port = 0\ndata_dir = \"d\""
         let three = try ClusterConfiguration.load(text: even, path: "three", environment: [:])
         #expect(three.warnings.count == 1)
         #expect(three.warnings[0].hasPrefix("cluster.replication_factor = 2"))

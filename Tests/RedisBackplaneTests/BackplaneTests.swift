@@ -140,7 +140,8 @@ private func publish(_ room: String, _ number: UInt64, key: String = "", deadlin
     -> ShardMessage
 {
     let command = PublishCommand(room: RoomName(room), idempotencyKey: Array(key.utf8)[...], body: body("\(number)"))
-    return .publish(hub: 1, token(number), partition, command: command.encoded()[...], deadline: deadline, isCounted: false)
+    let bytes = command.encoded()[...]
+    return .publish(hub: 1, token(number), partition, command: bytes, deadline: deadline, isCounted: false)
 }
 private func payloads(_ messages: [ShardMessage]) -> [String] {
     messages.flatMap { message -> [String] in

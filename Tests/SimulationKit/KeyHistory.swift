@@ -4,30 +4,43 @@ import Primitives
 ///
 /// The search is Wing and Gong's with Lowe's memory of states that led nowhere ("Testing for linearizability", 2017).
 /// Histories here are short and few clients share a key, which keeps it small.
-struct KeyHistory {
-    enum Action: Equatable {
+package struct KeyHistory {
+    package enum Action: Equatable {
         case set(UInt64)
         case increment
         case get
     }
 
-    struct Operation {
-        var client: UInt32
-        var action: Action
-        var invoked: Instant
+    package struct Operation {
+        package var client: UInt32
+        package var action: Action
+        package var invoked: Instant
         /// `.distantFuture` when nobody knows whether it was done.
-        var returned: Instant
+        package var returned: Instant
         /// What it answered: the new value of an increment, what a get saw (0 when nothing).
-        var result: UInt64?
+        package var result: UInt64?
+
+        package init(client: UInt32, action: Action, invoked: Instant, returned: Instant, result: UInt64?) {
+            self.client = client
+            self.action = action
+            self.invoked = invoked
+            self.returned = returned
+            self.result = result
+        }
 
         var isUnknown: Bool { returned == .distantFuture }
     }
 
-    var key: String
-    var operations: [Operation] = []
+    package var key: String
+    package var operations: [Operation] = []
+
+    package init(key: String, operations: [Operation] = []) {
+        self.key = key
+        self.operations = operations
+    }
 
     /// Nil when the history is explained; else what is wrong.
-    func violation() -> String? {
+    package func violation() -> String? {
         // Reads that nobody saw the answer of say nothing.
         let all = operations.filter { !($0.isUnknown && $0.action == .get) }.sorted { $0.invoked < $1.invoked }
         var done = [Bool](repeating: false, count: all.count)
@@ -74,7 +87,8 @@ struct KeyHistory {
         if steps >= 2_000_000 { return nil }
         let lines = all.map { operation in
             let end = operation.isUnknown ? "?" : "\(operation.returned.nanoseconds / 1000)"
-            return "  client \(operation.client) \(operation.action) \(operation.invoked.nanoseconds / 1000)...\(end) us = "
+            let start = operation.invoked.nanoseconds / 1000
+            return "  client \(operation.client) \(operation.action) \(start)...\(end) us = "
                 + (operation.result.map(String.init) ?? "?")
         }
         return "\(key) is not linearizable, \(deepest) of \(all.count) explained:\n" + lines.joined(separator: "\n")
