@@ -47,9 +47,15 @@ enum RedisDump {
 enum RDBType: UInt8 {
     case string = 0
     case list = 1
+    case set = 2
     case hash = 4
+    case sortedSet = 5
+    case intset = 11
     case hashListpack = 16
+    case sortedSetListpack = 17
     case quicklist = 18
+    /// Since Redis 7.2.
+    case setListpack = 20
 }
 
 /// Writes RDB's primitives.
@@ -76,7 +82,7 @@ struct RDBWriter {
         if content.count <= 11, let number = Decimal.integer(content), let small = Int32(exactly: number) {
             let size = Int8(exactly: small) != nil ? 1 : Int16(exactly: small) != nil ? 2 : 4
             bytes.append(size == 1 ? 0xc0 : size == 2 ? 0xc1 : 0xc2)
-            for step in 0..<size { bytes.append(UInt8(truncatingIfNeeded: small >> Int32(8 * step))) }
+            littleEndian(UInt64(bitPattern: Int64(small)), size)
         } else {
             length(content.count)
             bytes += content
@@ -100,9 +106,25 @@ struct RDBWriter {
                 string(field)
                 string(value)
             }
-        case .set, .sortedSet, .stream, .taken: return false
+        case .set(let set):
+            type(.set)
+            let members = set.all
+            length(members.count)
+            for member in members { string(member) }
+        case .sortedSet(let set):
+            type(.sortedSet)
+            length(set.count)
+            for row in set.all {
+                string(row.member)
+                littleEndian(row.score.bitPattern, 8)
+            }
+        case .stream, .taken: return false
         }
         return true
+    }
+
+    mutating func littleEndian(_ value: UInt64, _ size: Int) {
+        for step in 0..<size { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * step))) }
     }
 
     private mutating func type(_ type: RDBType) { bytes.append(type.rawValue) }
@@ -201,6 +223,11 @@ struct RDBReader {
         case .string: string().map { Value(string: $0) }
         case .list: strings(perRow: 1).flatMap { RDBReader.list($0, seed) }
         case .quicklist: quicklist().flatMap { RDBReader.list($0, seed) }
+        case .set: strings(perRow: 1).flatMap { RDBReader.set($0, configuration, seed) }
+        case .intset: intset().flatMap { RDBReader.set($0, configuration, seed) }
+        case .setListpack: listpack().flatMap { RDBReader.set($0, configuration, seed) }
+        case .sortedSet: sortedSet(seed)
+        case .sortedSetListpack: listpack().flatMap { RDBReader.sortedSet($0, seed) }
         case .hash: strings(perRow: 2).flatMap { RDBReader.hash($0, configuration, seed) }
         case .hashListpack: listpack().flatMap { RDBReader.hash($0, configuration, seed) }
         }
@@ -231,6 +258,51 @@ struct RDBReader {
             guard hash.set(pairs[place], pairs[place + 1], configuration) else { return nil }
         }
         return hash.isEmpty ? nil : hash.wrapped
+    }
+
+    private static func set(_ members: [[UInt8]], _ configuration: KeyspaceConfiguration, _ seed: UInt64) -> Value? {
+        var set = SetValue(seed: seed)
+        for member in members {
+            guard set.insert(member, integersMax: configuration.setMaxIntsetEntries) else { return nil }
+        }
+        return set.isEmpty ? nil : set.wrapped
+    }
+
+    /// Sorted integers: the width of each, their number, and the integers, all little-endian.
+    private mutating func intset() -> [[UInt8]]? {
+        guard let packed = string() else { return nil }
+        var reader = RDBReader(packed[...], limit: limit)
+        guard let width = reader.littleEndian(4), [2, 4, 8].contains(width), let count = reader.littleEndian(4),
+            reader.rest.count == Int(count) * Int(width)
+        else { return nil }
+        var members: [[UInt8]] = []
+        while let bits = reader.littleEndian(Int(width)) {
+            let shift = 64 - Int64(width) * 8
+            members.append(Decimal.bytes(of: (Int64(bitPattern: bits) << shift) >> shift))
+        }
+        return members
+    }
+
+    private mutating func sortedSet(_ seed: UInt64) -> Value? {
+        guard let count = length() else { return nil }
+        var set = SortedSetValue(seed: seed)
+        for _ in 0..<count {
+            guard let member = string(), let bits = littleEndian(8), case let score = Double(bitPattern: bits),
+                !score.isNaN, set.set(member, score) == .added
+            else { return nil }
+        }
+        return set.isEmpty ? nil : set.wrapped
+    }
+
+    private static func sortedSet(_ pairs: [[UInt8]], _ seed: UInt64) -> Value? {
+        guard pairs.count % 2 == 0 else { return nil }
+        var set = SortedSetValue(seed: seed)
+        for place in stride(from: 0, to: pairs.count, by: 2) {
+            guard let score = Decimal.double(pairs[place + 1]), set.set(pairs[place], score) == .added else {
+                return nil
+            }
+        }
+        return set.isEmpty ? nil : set.wrapped
     }
 
     /// Nodes of one large element, or of a listpack.

@@ -124,11 +124,11 @@ struct SortedRows: Sendable {
     }
 
     /// Calls `body` for the rows of these ranks, last first when `reversed`.
-    func forEach(
+    func forEach<Failure: Error>(
         _ ranks: Range<Int>,
         reversed: Bool = false,
-        _ body: (Row) throws(CommandError) -> Void
-    ) throws(CommandError) {
+        _ body: (Row) throws(Failure) -> Void
+    ) throws(Failure) {
         guard !ranks.isEmpty else { return }
         var left = ranks.count
         var (chunk, index) = place(rank: reversed ? ranks.upperBound - 1 : ranks.lowerBound)
