@@ -40,9 +40,7 @@ package struct StreamID: Hashable, Comparable, Sendable {
         }
         guard let ms = StreamID.number(text[..<dash]),
             let seq = StreamID.number(text[text.index(after: dash)...])
-        else {
-            return nil
-        }
+        else { return nil }
         self.init(ms, seq)
     }
 
