@@ -145,6 +145,7 @@ let package = Package(
 
         // Proof.
         .target(name: "OwnThread", dependencies: ["Locks"], path: "Tests/OwnThread", swiftSettings: common),
+        .target(name: "RedisProcess", dependencies: ["Locks"], path: "Tests/RedisProcess", swiftSettings: common),
         pure("HistoryChecker", ["Primitives"]),
         .target(
             name: "DiskSimulation",
@@ -192,6 +193,13 @@ let package = Package(
                 nioCore, nioPosix,
             ]
         ),
+        tests(
+            "RedisAdapterTests",
+            [
+                "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker", "PeerProtocol",
+                "Rooms", "EventLoops", "Primitives", nioCore,
+            ]
+        ),
         tests("AdminTests", ["OwnThread", "Admin", logging]),
         tests("SystemOpenSSLTests", ["SystemOpenSSL"]),
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
@@ -209,7 +217,8 @@ let package = Package(
         tests(
             "ClusterTests",
             [
-                "Locks", "OwnThread", "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin",
+                "Locks", "OwnThread", "RedisProcess", "VencejoClient", "WebSocket", "HistoryChecker",
+                "ClusterConfiguration", "Admin",
                 "Primitives",
                 "vencejo",
                 nioCore, nioPosix,
