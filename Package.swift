@@ -196,7 +196,8 @@ let package = Package(
         tests(
             "RedisAdapterTests",
             [
-                "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker", "PeerProtocol",
+                "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker",
+                "PeerProtocol",
                 "Rooms", "EventLoops", "Primitives", nioCore,
             ]
         ),

@@ -1,5 +1,5 @@
-/// Values that the file's format allows and this build does not carry out, or not so: refused, because a setting that is silently
-/// ignored is a lie. A line leaves this file when its part is built.
+/// Values that the file's format allows and this build does not carry out, or not so: refused, because a setting that
+/// is silently ignored is a lie. A line leaves this file when its part is built.
 extension ClusterConfiguration {
     func refuseWhatIsNotBuilt(_ problems: inout ProblemList) {
         if cluster.mode == .redis {

@@ -235,7 +235,7 @@ extension RealProcesses {
         }
 
         @Test(
-            "RA-14 RA-27 a subscriber resumes by position over a crash of Redis and one of its node, and misses nothing",
+            "RA-14 RA-27 a subscriber resumes by position over crashes of Redis and of its node, and misses nothing",
             .timeLimit(.minutes(3))
         )
         func resume() async throws {

@@ -7,17 +7,22 @@ import Locks
 public final class RedisProcess: Sendable {
     /// Why there is no server.
     public struct Failure: Error, CustomStringConvertible {
+        /// For people.
         public let description: String
     }
 
+    /// Where it listens, on loopback.
     public let port: Int
+    /// Its own, for what it writes.
     public let directory: String
     private let arguments: [String]
     private let running = Lock<Process?>(nil)
 
+    /// Nil where none is installed.
     public static let executable = ["/usr/bin/redis-server", "/usr/local/bin/redis-server"].first {
         FileManager.default.isExecutableFile(atPath: $0)
     }
+    /// What tests that need one ask first.
     public static var isInstalled: Bool { executable != nil }
 
     /// `arguments` follow the port; the first may be a configuration file.
@@ -58,6 +63,7 @@ public final class RedisProcess: Sendable {
 
     private let inputs = Lock<Pipe?>(nil)
 
+    /// What it has printed.
     public func log() throws -> String { try String(contentsOfFile: directory + "/log", encoding: .utf8) }
 
     /// kill -9, as a crash: returns when it is gone.
