@@ -153,6 +153,7 @@ let package = Package(
 
         // Proof.
         .target(name: "OwnThread", dependencies: ["Locks"], path: "Tests/OwnThread", swiftSettings: common),
+        .target(name: "RedisProcess", dependencies: ["Locks"], path: "Tests/RedisProcess", swiftSettings: common),
         pure("HistoryChecker", ["Primitives"]),
         .target(
             name: "DiskSimulation",
@@ -201,6 +202,14 @@ let package = Package(
                 nioCore, nioPosix,
             ]
         ),
+        tests(
+            "RedisAdapterTests",
+            [
+                "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker",
+                "PeerProtocol",
+                "Rooms", "EventLoops", "Primitives", nioCore,
+            ]
+        ),
         tests("AdminTests", ["OwnThread", "Admin", logging]),
         tests("SystemOpenSSLTests", ["SystemOpenSSL"]),
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
@@ -218,7 +227,8 @@ let package = Package(
         tests(
             "ClusterTests",
             [
-                "Locks", "OwnThread", "VencejoClient", "WebSocket", "HistoryChecker", "ClusterConfiguration", "Admin",
+                "Locks", "OwnThread", "RedisProcess", "VencejoClient", "WebSocket", "HistoryChecker",
+                "ClusterConfiguration", "Admin",
                 "Primitives",
                 "vencejo",
                 nioCore, nioPosix,

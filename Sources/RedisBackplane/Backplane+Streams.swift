@@ -104,7 +104,8 @@ extension Backplane {
         // At its bound the hub's own time limit answers.
         guard let room = streamRoom(name), !room.hubs.contains(hub), !room.waiting.contains(hub) else { return }
         room.waiting.append(hub)
-        if room.isRead {
+        // Without Redis a new member begins where this node has left off; reading goes on from there.
+        if room.isRead || (link.isFallback && room.epoch > 0 && room.next > 0) {
             answerWaiting(room, first: room.next)
         } else {
             open(room)
@@ -153,7 +154,8 @@ extension Backplane {
 
     func opened(_ name: RoomName, _ values: [RESPValue]?) {
         guard let row = roomIndex[name], let room = rooms[row], room.state == .opening else { return }
-        guard let values, values.count >= 3, let head = StreamHead(groups: values[1], stream: values[2])?.head else {
+        guard let values, values.count >= 3, let stream = StreamHead(groups: values[1], stream: values[2])
+        else {
             room.state = .closed
             room.retryAt = now + .milliseconds(500)
             if let values {
@@ -161,6 +163,14 @@ extension Backplane {
             }
             return
         }
+        if let overrun = stream.overrun {
+            // A foreign XADD has used an id beyond ours, and no id of this epoch fits any more: a new one begins.
+            let epoch = StreamID(max(wall, overrun.milliseconds &+ 1), 0)
+            let key = RESPArgument(room.key)
+            let move = RESPCommand("XGROUP", "SETID", key, "vencejo", RESPArgument(epoch.description))
+            return pool(.open(name), [move] + openCommands(room.key, after: 0).dropFirst())
+        }
+        let head = stream.head
         room.state = .open
         room.lastUsed = now
         let known = room.epoch

@@ -61,6 +61,8 @@ package enum StreamPosition {
 /// A stream's state as `XINFO STREAM` and `XINFO GROUPS` tell it.
 package struct StreamHead: Equatable, Sendable {
     package var head: RoomHead
+    /// The newest id, when it is beyond the epoch: somebody else has written into the stream.
+    package private(set) var overrun: StreamID?
     private var cursors: [(consumer: [UInt8], offset: UInt64)] = []
 
     package static func == (a: StreamHead, b: StreamHead) -> Bool { a.head == b.head }
@@ -75,6 +77,7 @@ package struct StreamHead: Equatable, Sendable {
             epoch = row.member("last-delivered-id").flatMap(StreamID.init)?.milliseconds
         }
         guard let epoch else { return nil }
+        if last.milliseconds > epoch { overrun = last }
         let next = last.milliseconds == epoch ? last.sequence &+ 2 : 1
         var first = next
         if let id = stream.member("first-entry")?.elements?.first.flatMap(StreamID.init) {

@@ -12,10 +12,11 @@ extension RealProcesses {
             P-03 P-04 DL-01 DL-02 DL-06 DL-12 RM-13 what is published on one node reaches every node in one order, \
             with id and time
             """,
-            .timeLimit(.minutes(3))
+            .timeLimit(.minutes(3)),
+            arguments: RunMode.here
         )
-        func acrossNodes() async throws {
-            try await ProcessCluster.run { cluster in
+        func acrossNodes(_ mode: RunMode) async throws {
+            try await ProcessCluster.run(mode.options) { cluster in
                 let clock = ContinuousClock()
                 let began = clock.now
                 try cluster.startAll()
@@ -135,10 +136,11 @@ extension RealProcesses {
 
         @Test(
             "RM-01 RM-02 GW-01 GW-13 /ws: broadcasts reach all nodes, rooms only their members",
-            .timeLimit(.minutes(3))
+            .timeLimit(.minutes(3)),
+            arguments: RunMode.here
         )
-        func plain() async throws {
-            try await ProcessCluster.run { cluster in
+        func plain(_ mode: RunMode) async throws {
+            try await ProcessCluster.run(mode.options) { cluster in
                 try await cluster.startAndAwaitReady()
                 let sockets = try cluster.nodes.map { try PlainSocket.connect($0.gateway, "/ws") }
                 #expect(sockets.map(\.status) == [101, 101, 101])
@@ -175,9 +177,13 @@ extension RealProcesses {
             }
         }
 
-        @Test("RM-03 a message to a user reaches all of the user's connections on any node", .timeLimit(.minutes(3)))
-        func user() async throws {
-            try await ProcessCluster.run { cluster in
+        @Test(
+            "RM-03 a message to a user reaches all of the user's connections on any node",
+            .timeLimit(.minutes(3)),
+            arguments: RunMode.here
+        )
+        func user(_ mode: RunMode) async throws {
+            try await ProcessCluster.run(mode.options) { cluster in
                 try await cluster.startAndAwaitReady()
                 let ana = try [0, 1].map { try PlainSocket.connect(cluster.nodes[$0].gateway, "/ws?user=ana") }
                 let eva = try PlainSocket.connect(cluster.nodes[1].gateway, "/ws?user=eva")
@@ -204,10 +210,11 @@ extension RealProcesses {
         @Test(
             "DL-08 curl publishes through the server API, and a repeat with the same key takes effect once",
             .enabled(if: hasCurl, "needs curl"),
-            .timeLimit(.minutes(3))
+            .timeLimit(.minutes(3)),
+            arguments: RunMode.here
         )
-        func curl() async throws {
-            try await ProcessCluster.run { cluster in
+        func curl(_ mode: RunMode) async throws {
+            try await ProcessCluster.run(mode.options) { cluster in
                 try await cluster.startAndAwaitReady()
                 let body = #"{"channel":"curl:room","data":{"text":"hello"},"idempotency_key":"key-1"}"#
                 var answers: [String] = []

@@ -10,13 +10,19 @@ import VencejoClient
 extension RealProcesses {
     @Suite struct ModeTests {
         @Test(
-            "P-08 P-09 standalone: one node publishes, delivers, keeps history over a restart and names its mode",
-            .timeLimit(.minutes(3))
+            """
+            P-08 P-09 HC-03 RA-01 RA-16 RA-17 standalone: one node publishes, delivers, keeps history over a restart \
+            and names its mode
+            """,
+            .timeLimit(.minutes(3)),
+            // A Redis that is switched off makes a standalone node, too.
+            arguments: [("standalone", [:]), ("redis", ["REDIS_ENABLED": "false", "REDIS_URL": "redis://nowhere:1"])]
         )
-        func standalone() async throws {
+        func standalone(_ mode: String, _ environment: [String: String]) async throws {
             var options = ProcessCluster.Options()
             options.nodes = 1
-            options.mode = "standalone"
+            options.mode = mode
+            options.environment = environment
             try await ProcessCluster.run(options) { cluster in
                 let clock = ContinuousClock()
                 let began = clock.now
@@ -31,6 +37,12 @@ extension RealProcesses {
 
                 let status = try await cluster.status(0)
                 #expect(status.mode == "standalone")
+                #expect(status.redis?.status.isFallback == true && status.redis?.stats == .disabled)
+                #expect(
+                    try await cluster.admin(0).get("/health/redis").text
+                        == #"{"status":"disabled","fallback_mode":true,"#
+                        + #""message":"Redis is disabled, using single-instance mode"}"#
+                )
                 #expect(try await cluster.admin(0).get("/metrics").text.contains("standalone"))
                 #expect(try await cluster.admin(0).get("/health/cluster").text.contains("standalone"))
 

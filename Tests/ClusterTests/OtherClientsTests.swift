@@ -6,9 +6,9 @@ import VencejoClient
 @testable import vencejo
 
 extension RealProcesses {
-    /// Other people's clients, unmodified. They need a Python with `centrifuge-python` and `websockets`:
+    /// Other people's clients, unmodified. They need a Python with `centrifuge-python`, `websockets` and `redis`:
     ///
-    ///     python3 -m venv .build/venv && .build/venv/bin/pip install centrifuge-python websockets
+    ///     python3 -m venv .build/venv && .build/venv/bin/pip install centrifuge-python websockets redis
     @Suite struct OtherClientsTests {
         private static let python =
             ProcessInfo.processInfo.environment["VENCEJO_PYTHON"] ?? Checkout.root + "/.build/venv/bin/python"
@@ -18,10 +18,11 @@ extension RealProcesses {
         @Test(
             "P-04 CL-11 centrifuge-python: cut off by kill -9 of its node, it resumes and misses nothing",
             .enabled(if: hasPython, "needs a Python with centrifuge-python; see VENCEJO_PYTHON"),
-            .timeLimit(.minutes(5))
+            .timeLimit(.minutes(5)),
+            arguments: RunMode.here
         )
-        func centrifuge() async throws {
-            try await ProcessCluster.run { cluster in
+        func centrifuge(_ mode: RunMode) async throws {
+            try await ProcessCluster.run(mode.options) { cluster in
                 try await cluster.startAndAwaitReady()
                 let room = "python:room"
                 let lines = Lines()
@@ -72,10 +73,11 @@ extension RealProcesses {
         @Test(
             "GW-01 GW-13 the websockets library speaks /ws across nodes",
             .enabled(if: hasPython, "needs a Python with websockets; see VENCEJO_PYTHON"),
-            .timeLimit(.minutes(3))
+            .timeLimit(.minutes(3)),
+            arguments: RunMode.here
         )
-        func websockets() async throws {
-            try await ProcessCluster.run { cluster in
+        func websockets(_ mode: RunMode) async throws {
+            try await ProcessCluster.run(mode.options) { cluster in
                 try await cluster.startAndAwaitReady()
                 let urls = [0, 1].map { "ws://127.0.0.1:\(cluster.nodes[$0].gateway)/ws" }
                 let result = try await Executable.run(Self.python, [Self.clients + "/plain_chat.py"] + urls)

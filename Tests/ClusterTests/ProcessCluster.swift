@@ -4,6 +4,7 @@ import Foundation
 import Glibc
 import Locks
 import Primitives
+import RedisProcess
 import Testing
 import VencejoClient
 
@@ -25,7 +26,12 @@ final class ProcessCluster: Sendable {
     /// What differs between tests.
     struct Options: Sendable {
         var nodes = 3
+        /// `cluster`, `standalone` or `redis`, for which `run` starts a server.
         var mode = "cluster"
+        /// Keys of `[redis]`.
+        var redisKeys = ""
+        /// Of redis-server.
+        var redisArguments: [String] = []
         var partitions = 8
         var secret = "a-secret-of-the-tests-only"
         /// TOML after `[cluster]`'s own keys, e.g. `threads = 2`.
@@ -49,6 +55,8 @@ final class ProcessCluster: Sendable {
     let directory: String
     let options: Options
     let nodes: [Node]
+    /// In Redis mode.
+    let redis: RedisProcess?
     let configurationPath: String
     private let running: Lock<[Running]>
 
@@ -73,6 +81,7 @@ final class ProcessCluster: Sendable {
             )
         }
         self.nodes = nodes
+        redis = options.mode == "redis" ? try RedisProcess(port: FreePorts.take(1)[0], options.redisArguments) : nil
         running = Lock(nodes.map { _ in Running() })
         try toml().write(toFile: configurationPath, atomically: true, encoding: .utf8)
     }
@@ -82,7 +91,8 @@ final class ProcessCluster: Sendable {
         var text = """
             [cluster]
             name = "test"
-            mode = "\(options.mode)"
+            mode = "\(options.mode == "redis" ? "cluster" : options.mode)"
+            backplane = "\(options.mode == "redis" ? "redis" : "cluster")"
             partitions = \(options.partitions)
             replication_factor = \(min(3, options.nodes))
             secret = "\(secret ?? options.secret)"
@@ -117,6 +127,16 @@ final class ProcessCluster: Sendable {
 
                 """
         }
+        if let redis {
+            text += """
+                [redis]
+                url = "redis://127.0.0.1:\(redis.port)/0"
+                retry_max = "500ms"
+                probe_interval = "500ms"
+                \(options.redisKeys)
+
+                """
+        }
         return text + """
             [log]
             wal_file_size = "4MiB"
@@ -135,6 +155,7 @@ final class ProcessCluster: Sendable {
     ) async throws {
         let cluster = try ProcessCluster(options)
         do {
+            try cluster.redis?.start()
             try await body(cluster)
         } catch {
             await cluster.end(showingLogs: true)
@@ -145,6 +166,7 @@ final class ProcessCluster: Sendable {
 
     private func end(showingLogs: Bool) async {
         for index in nodes.indices { _ = await kill(index) }
+        redis?.stop()
         if showingLogs { printLogs(25) }
         if ProcessInfo.processInfo.environment["VENCEJO_TEST_KEEP"] == nil {
             try? FileManager.default.removeItem(atPath: directory)

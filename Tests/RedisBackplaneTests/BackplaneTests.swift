@@ -463,6 +463,37 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
         guard case .published(_, .failure(.timeout))? = scene.told().first else { return #expect(Bool(false)) }
     }
 
+    @Test("RA-27 a foreign entry beyond the epoch ends it: a new epoch begins behind it")
+    func overrun() {
+        let scene = Scene()
+        scene.connect()
+        scene.core.onShardMessage(publish("r", 1))
+        for (id, _) in scene.pooled() {
+            var values = scene.head(epoch: 50, first: 1, next: 3)
+            values[2] = .map([text("last-generated-id"), text("7000-0"), text("first-entry"), .null])
+            scene.core.onPoolReply(id, values)
+        }
+        let commands = scene.pooled()
+        #expect(commands.first?.1.first == "XGROUP SETID chat_system:stream:r vencejo 7001-0")
+        scene.core.onPoolReply(commands.first?.0 ?? 0, scene.head(epoch: 7001, first: 1, next: 1))
+        #expect(scene.sent(.publisher).first?.contains(" 7001-* ") == true)
+    }
+
+    @Test("RA-13 during the fallback a room that is known can be joined, where this node has left off")
+    func joinWithoutRedis() {
+        let scene = Scene { $0.retryAttempts = 0 }
+        scene.connect()
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r")))
+        scene.open(epoch: 50, next: 4)
+        scene.core.onLinkLost("reset")
+        _ = scene.told()
+        scene.core.onShardMessage(.register(hub: 2, partition, RoomName("r")))
+        guard case .registered(_, let head, _)? = scene.told().first else { return #expect(Bool(false)) }
+        #expect(head.epoch == 50 && head.next == 4)
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("unknown")))
+        #expect(scene.told().isEmpty, "it may hold what a subscriber has not seen")
+    }
+
     @Test("RA-23 a server that is no master, or is loading, is left", arguments: ["READONLY x", "LOADING y"])
     func notMaster(_ error: String) {
         let scene = Scene()

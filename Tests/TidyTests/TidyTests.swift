@@ -74,7 +74,7 @@ import Testing
 
 /// The simulator: it runs everything, and only tests import it.
 private func isProof(_ target: String) -> Bool {
-    ["DiskSimulation", "OwnThread", "SimulationKit", "Simulate", "simulate"].contains(target)
+    ["DiskSimulation", "OwnThread", "RedisProcess", "SimulationKit", "Simulate", "simulate"].contains(target)
 }
 
 @Suite struct ImportTests {
