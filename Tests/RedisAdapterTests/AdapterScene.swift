@@ -127,7 +127,7 @@ func announce(_ room: String, _ payload: String) -> ShardMessage {
     .announce(partition, RoomName(room), body: MessageBody(payload: Array(payload.utf8)[...]).encoded()[...])
 }
 
-func register(_ room: String) -> ShardMessage { .register(hub: 1, partition, RoomName(room)) }
+func register(_ room: String) -> ShardMessage { .register(hub: 1, partition, RoomName(room), count: 1) }
 
 func publish(_ room: String, _ number: UInt64) -> ShardMessage {
     let body = MessageBody(payload: Array("\(number)".utf8)[...]).encoded()[...]
@@ -136,7 +136,8 @@ func publish(_ room: String, _ number: UInt64) -> ShardMessage {
         RequestToken(session: SessionID(slot: 0, generation: 1), command: number),
         partition,
         command: PublishCommand(room: RoomName(room), body: body).encoded()[...],
-        deadline: .distantFuture
+        deadline: .distantFuture,
+        isCounted: false
     )
 }
 

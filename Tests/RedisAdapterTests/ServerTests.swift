@@ -161,7 +161,11 @@ import Testing
                     scene.told.contains { if case .roomReset = $0 { true } else { false } }
                 }
                 #expect(isReset)
-                try await scene.tell(.unregister(hub: 1, partition, RoomName("r")), register("r"), publish("r", 2))
+                try await scene.tell(
+                    .unregister(hub: 1, partition, RoomName("r"), count: 1),
+                    register("r"),
+                    publish("r", 2)
+                )
                 #expect(try await eventually { scene.payloads == ["1", "2"] && scene.outcomes.last == "2 at 1" })
             }
         }

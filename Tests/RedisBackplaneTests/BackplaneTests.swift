@@ -483,14 +483,14 @@ private func payloads(_ messages: [ShardMessage]) -> [String] {
     func joinWithoutRedis() {
         let scene = Scene { $0.retryAttempts = 0 }
         scene.connect()
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("r"), count: 1))
         scene.open(epoch: 50, next: 4)
         scene.core.onLinkLost("reset")
         _ = scene.told()
-        scene.core.onShardMessage(.register(hub: 2, partition, RoomName("r")))
+        scene.core.onShardMessage(.register(hub: 2, partition, RoomName("r"), count: 1))
         guard case .registered(_, let head, _)? = scene.told().first else { return #expect(Bool(false)) }
         #expect(head.epoch == 50 && head.next == 4)
-        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("unknown")))
+        scene.core.onShardMessage(.register(hub: 1, partition, RoomName("unknown"), count: 1))
         #expect(scene.told().isEmpty, "it may hold what a subscriber has not seen")
     }
 
