@@ -174,6 +174,8 @@ let package = Package(
             swiftSettings: common
         ),
         tests("PrimitivesTests", ["Primitives"]),
+        tests("RESPTests", ["RESP", "Primitives"]),
+        tests("KeysTests", ["Keys", "RESP", "Primitives"]),
         tests("WebSocketTests", ["WebSocket", "Primitives"]),
         tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
         tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),

@@ -60,6 +60,8 @@ package struct Command: Sendable {
 }
 
 /// All commands. Rows are text, `name|arity|flags|first last step|group|since|summary`, beside the code that runs them.
+/// A subcommand has a row too, after that of its container and named `container/subcommand` there; its `name` is Redis's,
+/// `container|subcommand`.
 package struct CommandTable: Sendable {
     package let commands: [Command]
     private var index: [[UInt8]: Int] = [:]
@@ -77,7 +79,7 @@ package struct CommandTable: Sendable {
                 }
                 commands.append(
                     Command(
-                        name: String(columns[0]),
+                        name: String(columns[0].map { $0 == "/" ? "|" : $0 }),
                         arity: arity,
                         flags: flags,
                         firstKey: keys[0],
@@ -97,10 +99,22 @@ package struct CommandTable: Sendable {
         }
     }
 
-    /// By a name in any case.
+    /// By a name in any case; a container, not its subcommands.
     package func find(_ name: [UInt8]) -> Command? {
+        guard name.count <= 32, !name.contains(UInt8(ascii: "|")) else { return nil }
+        return row(name)
+    }
+
+    /// The command that these arguments call: of a container the subcommand, or the container itself when it has none of
+    /// that name. Its flags and keys are those that count.
+    package func find(_ arguments: [[UInt8]]) -> Command? {
+        guard let name = arguments.first, let command = find(name) else { return nil }
+        guard arguments.count > 1, arguments[1].count <= 32 else { return command }
+        return row(name + [UInt8(ascii: "|")] + arguments[1]) ?? command
+    }
+
+    private func row(_ name: [UInt8]) -> Command? {
         if let row = index[name] { return commands[row] }
-        guard name.count <= 32 else { return nil }
         return index[name.map { $0 >= 65 && $0 <= 90 ? $0 | 32 : $0 }].map { commands[$0] }
     }
 }

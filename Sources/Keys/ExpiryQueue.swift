@@ -1,3 +1,5 @@
+import Primitives
+
 /// Keys by deadline: a binary heap. A key whose deadline changed leaves its old row behind; who pops it looks at the key
 /// itself, and the heap is built anew when most of it is stale.
 struct ExpiryQueue: Sendable {
@@ -20,6 +22,8 @@ struct ExpiryQueue: Sendable {
         }
     }
 
+    init() {}
+
     /// A row that was added counts no more.
     mutating func cancelled() { count -= 1 }
 
@@ -41,5 +45,39 @@ struct ExpiryQueue: Sendable {
             }
         }
         return first.key
+    }
+
+    /// Writes the heap as it stands: keys with one deadline come out in the same order on every replica. A key that is
+    /// in the table is written as its place there.
+    func encode<V>(into writer: inout ByteWriter, _ table: KeyTable<V>) {
+        writer.writeVarint(UInt64(count))
+        writer.writeVarint(UInt64(rows.count))
+        for row in rows {
+            writer.writeVarint(UInt64(bitPattern: row.deadline))
+            if let slot = table.find(row.key) {
+                writer.writeVarint(UInt64(slot) + 1)
+            } else {
+                writer.writeVarint(0)
+                writer.writeBytes(row.key)
+            }
+        }
+    }
+
+    init<V>(from reader: inout ByteReader, _ table: KeyTable<V>) throws(DecodeError) {
+        let count = try reader.readCount(limit: reader.remaining, "deadlines")
+        let rowCount = try reader.readCount(limit: reader.remaining, "deadlines")
+        guard count <= rowCount else { throw .malformed("deadlines") }
+        rows.reserveCapacity(rowCount)
+        for _ in 0..<rowCount {
+            let deadline = Int64(bitPattern: try reader.readVarint())
+            let place = try reader.readCount(limit: Int(Int32.max), "deadlines")
+            if place == 0 {
+                rows.append((deadline, try reader.readBytes(limit: reader.remaining, "deadlines")))
+            } else {
+                guard table.isPlace(Int32(place - 1)) else { throw .malformed("deadlines") }
+                rows.append((deadline, table.key(at: Int32(place - 1))))
+            }
+        }
+        self.count = count
     }
 }

@@ -21,14 +21,14 @@ package struct KeyTable<Value: Sendable>: Sendable {
     /// Entries per bucket, at which a bucket is split.
     private static var load: Int { 1 }
 
-    private var seed: UInt64
+    private(set) var seed: UInt64
     private var chunks: [[Entry?]] = []
-    private var free: [Int32] = []
+    private(set) var free: [Int32] = []
     private var used: Int32 = 0
     /// First entry of each bucket, or -1. There are `1 << level` + `split` buckets.
-    private var heads: [Int32] = [-1]
-    private var level = 0
-    private var split = 0
+    private(set) var heads: [Int32] = [-1]
+    private(set) var level = 0
+    private(set) var split = 0
     package private(set) var count = 0
 
     package init(seed: UInt64) { self.seed = seed }
@@ -37,7 +37,7 @@ package struct KeyTable<Value: Sendable>: Sendable {
 
     // MARK: Look-up
 
-    private func hash(_ key: UnsafeRawBufferPointer) -> UInt64 {
+    func hash(_ key: UnsafeRawBufferPointer) -> UInt64 {
         // FNV over words with a strong finish; the seed is drawn at creation, so that clients cannot choose collisions.
         var state = seed ^ UInt64(truncatingIfNeeded: key.count) &* 0x9e37_79b9_7f4a_7c15
         var position = 0
@@ -56,7 +56,7 @@ package struct KeyTable<Value: Sendable>: Sendable {
         return SplitMix64.mix(state ^ rest)
     }
 
-    private func bucket(_ hash: UInt64) -> Int {
+    func bucket(_ hash: UInt64) -> Int {
         let low = Int(truncatingIfNeeded: hash & ((1 << UInt64(level)) - 1))
         if low >= split { return low }
         return Int(truncatingIfNeeded: hash & ((1 << UInt64(level + 1)) - 1))
@@ -140,8 +140,9 @@ package struct KeyTable<Value: Sendable>: Sendable {
         count -= 1
         if count == 0 {
             self = KeyTable(seed: seed)
-        } else if heads.count > 4, count < heads.count * Self.load / 4 {
-            shrink()
+        } else {
+            // Up to four buckets go with one entry, so that the buckets keep up with removals.
+            for _ in 0..<4 where heads.count > 4 && count < heads.count * Self.load / 4 { shrink() }
         }
         return value
     }
@@ -215,6 +216,30 @@ package struct KeyTable<Value: Sendable>: Sendable {
             heads[split] = slot
             slot = next
         }
+    }
+
+    // MARK: Coding, see KeyTable+Coding.swift
+
+    /// An entry is at this place.
+    func isPlace(_ slot: Int32) -> Bool {
+        slot >= 0 && slot < used && chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] != nil
+    }
+
+    func next(of slot: Int32) -> Int32 { entry(slot).next }
+
+    /// Takes the shape of an encoded table; its places follow by `appendSlot`, in order.
+    mutating func adopt(level: Int, split: Int, heads: [Int32], free: [Int32]) {
+        self.level = level
+        self.split = split
+        self.heads = heads
+        self.free = free
+    }
+
+    mutating func appendSlot(_ entry: Entry?) {
+        if Int(used) >> Self.chunkBits == chunks.count { chunks.append([]) }
+        chunks[chunks.count - 1].append(entry)
+        used += 1
+        if entry != nil { count += 1 }
     }
 
     // MARK: Walks

@@ -59,10 +59,12 @@ extension Keyspace {
     /// The command waits at `keys` until one of them changes or `deadline` (milliseconds since 1970, 0 = for ever).
     /// Throws `.blocked`; where nobody can wait it answers as if the time were up.
     ///
-    /// `call` is run again as it is given here, so a command that means "from now on" says so in it (XREAD `$`).
+    /// `call` is run again as it is given here, so a command that means "from now on" says so in it (XREAD `$`). It runs
+    /// only when a key that changed holds `type` (`TYPE`'s word; nil: whatever it holds).
     mutating func block(
         _ call: Call,
         at keys: [[UInt8]],
+        for type: String? = nil,
         until deadline: Int64,
         onTimeout: Waiters.Timeout,
         wakesOnRemoval: Bool = false,
@@ -81,6 +83,7 @@ extension Keyspace {
                 call: call,
                 version: reply.version,
                 keys: keys.map { DatabaseKey(database: call.database, key: $0) },
+                type: type,
                 deadline: deadline,
                 onTimeout: onTimeout,
                 arrival: 0,
@@ -94,40 +97,47 @@ extension Keyspace {
 
     /// A blocking command's timeout, seconds with a fraction, as a deadline; 0 stays 0.
     func blockDeadline(seconds text: [UInt8]) throws(CommandError) -> Int64 {
-        guard let seconds = Decimal.double(text), seconds.isFinite else {
+        guard let seconds = Decimal.double(text) else {
             throw .message("ERR timeout is not a float or out of range")
         }
-        if seconds < 0 { throw .message("ERR timeout is negative") }
-        if seconds == 0 { return 0 }
         let milliseconds = (seconds * 1000).rounded(.up)
-        guard milliseconds < Double(Int64.max - now) else { throw .message("ERR timeout is out of range") }
+        if milliseconds < 0 { throw .message("ERR timeout is negative") }
+        if milliseconds == 0 { return 0 }
+        guard milliseconds < 0x1p62, now < 1 << 62 else { throw .message("ERR timeout is out of range") }
         return now + Int64(milliseconds)
     }
 
     /// Runs the commands of those who wait at keys that have changed, first come, first served, until none can go on.
     package mutating func serveWaiters() {
-        while !ready.isEmpty {
-            let keys = ready
-            ready = []
-            for key in keys {
-                for id in waiters.waiting(at: key) {
-                    guard let waiter = waiters.waiters[id] else { continue }
-                    guard waiter.wakesOnRemoval || exists(key.database, key.key) else { break }
-                    var call = waiter.call
-                    call.isRetry = true
-                    var writer = RESPWriter(version: waiter.version)
-                    if execute(call, &writer) == .replied {
-                        waiters.remove(id)
-                        served.append(ServedWaiter(waiter: id, reply: writer.bytes))
-                    }
+        while waiters.hasChanged {
+            for key in waiters.takeChanged() { serveWaiters(at: key) }
+        }
+    }
+
+    private mutating func serveWaiters(at key: DatabaseKey) {
+        var arrival: UInt64 = 0
+        while let id = waiters.next(at: key, after: arrival), let waiter = waiters.waiters[id] {
+            arrival = waiter.arrival
+            if !waiter.wakesOnRemoval {
+                guard let type = peek(key.database, key.key)?.typeName else {
+                    if waiters.wakesOnRemoval(key) { continue }
+                    return
                 }
+                if let wanted = waiter.type, wanted != type { continue }
+            }
+            var call = waiter.call
+            call.isRetry = true
+            var writer = RESPWriter(version: waiter.version)
+            if execute(call, &writer) == .replied {
+                waiters.remove(id)
+                served.append(ServedWaiter(waiter: id, reply: writer.bytes))
             }
         }
     }
 
     /// Answers those whose time is up.
     package mutating func timeOutWaiters() {
-        for id in waiters.due(now) { unblock(id) }
+        while let id = waiters.firstDue(now) { unblock(id) }
     }
 
     /// When the next waiter's time is up; milliseconds since 1970.

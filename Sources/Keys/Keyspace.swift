@@ -23,14 +23,12 @@ package struct Keyspace: Sendable {
     let seed: UInt64
 
     /// Counts each change of a key; a key's `version` is the count at its last change (WATCH).
-    package private(set) var version: UInt64 = 0
+    package internal(set) var version: UInt64 = 0
     /// When keys that are not there any more were last removed, by hash of the key: WATCH of a missing key.
-    private(set) var removals: [UInt64]
+    var removals: [UInt64]
     package static let removalBuckets = 4096
 
     var waiters = Waiters()
-    /// Keys that may serve a waiter, in order of change.
-    var ready: [DatabaseKey] = []
     package var statistics = KeyspaceStatistics()
     /// What happened to keys, for subscribers of `__keyspace@0__:…`; emptied by the caller.
     package var notifications: [KeyNotification] = []
@@ -43,6 +41,8 @@ package struct Keyspace: Sendable {
         /// Milliseconds since 1970; 0: never.
         var expiresAt: Int64 = 0
         var version: UInt64
+        /// Seconds since 1970 at the last use (OBJECT IDLETIME). Each replica's own: not a part of the replicated state.
+        var usedAt: UInt32 = 0
     }
 
     struct Database: Sendable {
@@ -80,10 +80,15 @@ package struct Keyspace: Sendable {
         slot(database, key).map { databases[database].objects[$0].value }
     }
 
-    /// What a live key holds, counting hits and misses: for commands that read.
-    mutating func lookUp(_ database: Int, _ key: [UInt8]) -> Value? {
+    var usedNow: UInt32 { UInt32(clamping: now / 1000) }
+
+    /// What a live key holds, counting hits and misses: for commands that read. Some of them are no use of the key.
+    mutating func lookUp(_ database: Int, _ key: [UInt8], touches: Bool = true) -> Value? {
         if let slot = slot(database, key) {
             statistics.hits &+= 1
+            if touches, databases[database].objects[slot].usedAt != usedNow {
+                databases[database].objects[slot].usedAt = usedNow
+            }
             return databases[database].objects[slot].value
         }
         statistics.misses &+= 1
@@ -135,7 +140,10 @@ package struct Keyspace: Sendable {
         } else {
             guard creating else { return nil }
             let container = V(seed: SplitMix64.mix(seed ^ version &+ 1))
-            slot = databases[database].objects.insert(key, Object(value: container.wrapped, version: version))
+            slot = databases[database].objects.insert(
+                key,
+                Object(value: container.wrapped, version: version, usedAt: usedNow)
+            )
             isNew = true
         }
         var taken = Value.taken
@@ -189,10 +197,11 @@ package struct Keyspace: Sendable {
         if let slot = databases[database].objects.find(key) {
             databases[database].objects[slot].value = value
             databases[database].objects[slot].version = version
+            databases[database].objects[slot].usedAt = usedNow
             if !keepsDeadline { setDeadline(database, key, slot, expiresAt) }
             signalReady(database, key)
         } else {
-            let slot = databases[database].objects.insert(key, Object(value: value, version: version))
+            let slot = databases[database].objects.insert(key, Object(value: value, version: version, usedAt: usedNow))
             if expiresAt != 0 { setDeadline(database, key, slot, expiresAt) }
             signalNew(database, key)
         }
@@ -219,7 +228,10 @@ package struct Keyspace: Sendable {
     /// Notes that a command changed what `key` holds: its watchers are told, and those who wait at it are looked at.
     mutating func touch(_ database: Int, _ key: [UInt8]) {
         version &+= 1
-        if let slot = databases[database].objects.find(key) { databases[database].objects[slot].version = version }
+        if let slot = databases[database].objects.find(key) {
+            databases[database].objects[slot].version = version
+            databases[database].objects[slot].usedAt = usedNow
+        }
         signalReady(database, key)
     }
 
@@ -292,6 +304,7 @@ package struct Keyspace: Sendable {
             for key in databases[other].objects.keys {
                 version &+= 1
                 removals[Keyspace.removalBucket(database, key)] = version
+                signalReady(database, key)
             }
         }
     }
@@ -322,11 +335,11 @@ package struct Keyspace: Sendable {
     /// Something about the key changed that a waiter may have waited for.
     mutating func signalReady(_ database: Int, _ key: [UInt8]) {
         guard !waiters.isEmpty else { return }
-        let row = DatabaseKey(database: database, key: key)
-        if waiters.isWaited(row), ready.last != row { ready.append(row) }
+        waiters.noteChange(DatabaseKey(database: database, key: key))
     }
 
     mutating func notify(_ kind: KeyNotification.Kind, _ event: String, _ database: Int, _ key: [UInt8]) {
+        if kind.isDisjoint(with: [.new, .miss, .expired, .evicted]) { statistics.changes &+= 1 }
         guard configuration.notifies(kind) else { return }
         notifications.append(KeyNotification(kind: kind, event: event, database: database, key: key))
     }
@@ -338,6 +351,8 @@ package struct KeyspaceStatistics: Sendable {
     package var misses: UInt64 = 0
     package var expired: UInt64 = 0
     package var evicted: UInt64 = 0
+    /// About what Redis calls dirty: what commands did to keys (`rdb_changes_since_last_save`).
+    package var changes: UInt64 = 0
 
     package init() {}
 }

@@ -1,3 +1,5 @@
+import Primitives
+
 /// Settings of `CONFIG SET` that commands look at. They are set through the log, so that all replicas agree.
 package struct KeyspaceConfiguration: Equatable, Sendable {
     /// `notify-keyspace-events`.
@@ -20,5 +22,126 @@ package struct KeyspaceConfiguration: Equatable, Sendable {
 
     func notifies(_ kind: KeyNotification.Kind) -> Bool {
         !notifications.isDisjoint(with: kind) && !notifications.isDisjoint(with: [.keyspace, .keyevent])
+    }
+}
+
+// MARK: - CONFIG
+
+extension KeyspaceConfiguration {
+    /// A number of `CONFIG`, with the bounds that Redis 7.0 gives it.
+    private struct Parameter: Sendable {
+        var name: String
+        /// The name before Redis 7.
+        var oldName: String?
+        var field: any WritableKeyPath<KeyspaceConfiguration, Int64> & Sendable
+        var bounds: ClosedRange<Int64>
+        /// `64mb` is understood.
+        var isMemory: Bool
+
+        init(
+            _ name: String,
+            _ field: any WritableKeyPath<KeyspaceConfiguration, Int64> & Sendable,
+            _ bounds: ClosedRange<Int64> = 0...Int64.max,
+            isMemory: Bool = false,
+            oldName: String? = nil
+        ) {
+            self.name = name
+            self.oldName = oldName
+            self.field = field
+            self.bounds = bounds
+            self.isMemory = isMemory
+        }
+    }
+
+    private static let notificationsName = "notify-keyspace-events"
+
+    private static let parameters: [Parameter] = [
+        Parameter(
+            "list-max-listpack-size",
+            \.listMaxListpackSize,
+            Int64(Int32.min)...Int64(Int32.max),
+            oldName: "list-max-ziplist-size"
+        ),
+        Parameter("set-max-intset-entries", \.setMaxIntsetEntries),
+        Parameter("hash-max-listpack-entries", \.hashMaxListpackEntries, oldName: "hash-max-ziplist-entries"),
+        Parameter("hash-max-listpack-value", \.hashMaxListpackValue, isMemory: true, oldName: "hash-max-ziplist-value"),
+        Parameter("zset-max-listpack-entries", \.zsetMaxListpackEntries, oldName: "zset-max-ziplist-entries"),
+        Parameter("zset-max-listpack-value", \.zsetMaxListpackValue, isMemory: true, oldName: "zset-max-ziplist-value"),
+        Parameter("stream-node-max-entries", \.streamNodeMaxEntries),
+        Parameter("stream-node-max-bytes", \.streamNodeMaxBytes, isMemory: true),
+        Parameter("proto-max-bulk-len", \.protoMaxBulkLength, (1 << 20)...Int64.max, isMemory: true),
+    ]
+
+    /// The names of `CONFIG` that belong here, lower-case; old names too, as Redis lists them.
+    package static let names: [String] =
+        [notificationsName] + parameters.flatMap { [$0.name] + ($0.oldName.map { [$0] } ?? []) }
+
+    private static func find(_ name: String) -> Parameter? {
+        parameters.first { $0.name == name || $0.oldName == name }
+    }
+
+    /// What `CONFIG GET` shows; nil for a name that does not belong here.
+    package func value(of name: String) -> String? {
+        if name == KeyspaceConfiguration.notificationsName { return notifications.text }
+        return KeyspaceConfiguration.find(name).map { String(self[keyPath: $0.field]) }
+    }
+
+    package enum Refusal: Error, Equatable, Sendable {
+        case unknownName
+        /// What follows `CONFIG SET failed (possibly related to argument 'x') - ` in Redis's error.
+        case badValue(String)
+    }
+
+    package mutating func set(_ name: String, to text: String) throws(Refusal) {
+        if name == KeyspaceConfiguration.notificationsName {
+            guard let kind = KeyNotification.Kind(text: text) else {
+                throw .badValue("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+            }
+            notifications = kind
+            return
+        }
+        guard let parameter = KeyspaceConfiguration.find(name) else { throw .unknownName }
+        let number = parameter.isMemory ? Decimal.memory(Array(text.utf8)) : Decimal.integer(Array(text.utf8))
+        guard let number else {
+            throw .badValue(
+                parameter.isMemory ? "argument must be a memory value" : "argument couldn't be parsed into an integer"
+            )
+        }
+        guard parameter.bounds.contains(number) else {
+            let bounds = parameter.bounds
+            throw .badValue("argument must be between \(bounds.lowerBound) and \(bounds.upperBound) inclusive")
+        }
+        self[keyPath: parameter.field] = number
+    }
+
+    // MARK: Snapshot
+
+    func encode(into writer: inout ByteWriter) {
+        writer.write(notifications.rawValue)
+        for parameter in KeyspaceConfiguration.parameters { writer.write(self[keyPath: parameter.field]) }
+    }
+
+    init(from reader: inout ByteReader) throws(DecodeError) {
+        self.init()
+        notifications = KeyNotification.Kind(rawValue: try reader.read(UInt32.self))
+        for parameter in KeyspaceConfiguration.parameters {
+            let value = Int64(bitPattern: try reader.read(UInt64.self))
+            guard parameter.bounds.contains(value) else { throw .malformed("configuration") }
+            self[keyPath: parameter.field] = value
+        }
+    }
+}
+
+extension Keyspace {
+    /// What `CONFIG GET name` shows; nil for a name that is none of `KeyspaceConfiguration.names`.
+    package func configurationGet(_ name: String) -> String? { configuration.value(of: name) }
+
+    /// `CONFIG SET name value`, applied by every replica. The caller takes its own copy of `configuration` to undo a
+    /// CONFIG SET of several parameters of which one is refused.
+    package mutating func configurationSet(
+        _ name: String,
+        _ value: String
+    ) throws(KeyspaceConfiguration.Refusal) {
+        try configuration.set(name, to: value)
     }
 }

@@ -42,11 +42,48 @@ package enum Decimal {
         return Int64(exactly: value)
     }
 
-    /// A double as Redis reads scores and increments: what strtod takes, without blanks around it and not NaN.
+    /// A 64-bit number as strtoul reads a cursor: nothing is 0, a minus counts down from the top.
+    package static func unsigned(_ text: some Collection<UInt8>) -> UInt64? {
+        guard let first = text.first else { return 0 }
+        let isNegative = first == UInt8(ascii: "-")
+        let digits = text.dropFirst(isNegative || first == UInt8(ascii: "+") ? 1 : 0)
+        guard !digits.isEmpty else { return nil }
+        var value: UInt64 = 0
+        for byte in digits {
+            guard byte >= 48, byte <= 57 else { return nil }
+            let (product, overflow) = value.multipliedReportingOverflow(by: 10)
+            let (sum, carry) = product.addingReportingOverflow(UInt64(byte - 48))
+            if overflow || carry { return nil }
+            value = sum
+        }
+        return isNegative ? 0 &- value : value
+    }
+
+    /// A number of bytes with a unit, in any case: `100`, `64mb` (1024 each), `1g` (1000 each). Not negative.
+    package static func memory(_ text: some Collection<UInt8>) -> Int64? {
+        let digits = text.prefix { $0 >= 48 && $0 <= 57 }
+        let unit = String(decoding: text.dropFirst(digits.count).map { $0 | 32 }, as: UTF8.self)
+        let units: [String: Int64] = [
+            "": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 1_000_000, "mb": 1 << 20, "g": 1_000_000_000, "gb": 1 << 30,
+        ]
+        guard let factor = units[unit], let number = Int64(String(decoding: digits, as: UTF8.self)) else { return nil }
+        let (bytes, overflow) = number.multipliedReportingOverflow(by: factor)
+        return overflow ? nil : bytes
+    }
+
+    /// A double as Redis reads scores and increments: what strtod takes, without blanks around it, not NaN, and neither
+    /// too large nor too small for a double.
     package static func double(_ text: some Collection<UInt8>) -> Double? {
         guard let first = text.first, text.count <= 512, first > 32, !text.contains(0) else { return nil }
-        let string = String(decoding: text, as: UTF8.self)
-        guard let value = Double(string), !value.isNaN else { return nil }
+        guard let value = Double(String(decoding: text, as: UTF8.self)), !value.isNaN else { return nil }
+        if value.isInfinite { return text.contains { $0 | 32 == UInt8(ascii: "i") } ? value : nil }
+        if value == 0 {
+            // A zero that was not written as one is an underflow.
+            let isHexadecimal = text.contains { $0 | 32 == UInt8(ascii: "x") }
+            let mantissa = text.prefix { $0 | 32 != (isHexadecimal ? UInt8(ascii: "p") : UInt8(ascii: "e")) }
+            let isZero = !mantissa.contains { ($0 >= 49 && $0 <= 57) || ($0 | 32 >= 97 && $0 | 32 <= 102) }
+            return isZero ? value : nil
+        }
         return value
     }
 

@@ -83,7 +83,8 @@ package struct RESPRequestParser: Sendable {
         if isInline { return try parseInline(bytes, limits) }
 
         guard let head = RESPRequestParser.lineEnd(bytes, from: 1, limits.line) else {
-            if bytes.count > limits.line { throw .multibulkTooBig }
+            // The end may still come within the bound, so that it does not matter how the bytes were split.
+            if bytes.count > limits.line + 1 { throw .multibulkTooBig }
             return .incomplete
         }
         guard let count = Decimal.integer(bytes[1..<head]), count <= limits.arguments else {
@@ -96,7 +97,7 @@ package struct RESPRequestParser: Sendable {
             guard position < bytes.count else { return .incomplete }
             guard bytes[position] == UInt8(ascii: "$") else { throw .expectedDollar(bytes[position]) }
             guard let end = RESPRequestParser.lineEnd(bytes, from: position + 1, limits.line) else {
-                if bytes.count - position > limits.line { throw .invalidBulkLength }
+                if bytes.count - position > limits.line + 1 { throw .invalidBulkLength }
                 return .incomplete
             }
             guard let length = Decimal.integer(bytes[(position + 1)..<end]), length >= 0, length <= limits.bulk else {
