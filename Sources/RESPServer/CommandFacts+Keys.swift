@@ -22,6 +22,7 @@ extension CommandFacts {
         decr|write denyoom fast|write string fast||RW access update;i 1;r 0 1 0
         decrby|write denyoom fast|write string fast||RW access update;i 1;r 0 1 0
         del|write|keyspace write slow|request_policy:multi_shard,response_policy:agg_sum|RM delete;i 1;r -1 1 0
+        dump|readonly|keyspace read slow|nondeterministic_output|RO access;i 1;r 0 1 0
         exists|readonly fast|keyspace read fast|request_policy:multi_shard,response_policy:agg_sum|RO;i 1;r -1 1 0
         expire|write fast|keyspace write fast||RW update;i 1;r 0 1 0
         expireat|write fast|keyspace write fast||RW update;i 1;r 0 1 0
@@ -107,6 +108,7 @@ extension CommandFacts {
         randomkey|readonly|keyspace read slow|request_policy:all_shards,nondeterministic_output|
         rename|write|keyspace write slow||RW access delete;i 1;r 0 1 0#OW update;i 2;r 0 1 0
         renamenx|write fast|keyspace write fast||RW access delete;i 1;r 0 1 0#OW insert;i 2;r 0 1 0
+        restore|write denyoom|keyspace write slow dangerous||OW update;i 1;r 0 1 0
         rpop|write fast|write list fast||RW access delete;i 1;r 0 1 0
         rpoplpush|write denyoom|write list slow||RW access delete;i 1;r 0 1 0#RW insert;i 2;r 0 1 0
         rpush|write denyoom fast|write list fast||RW insert;i 1;r 0 1 0

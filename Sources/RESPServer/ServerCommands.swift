@@ -82,8 +82,6 @@ enum ServerCommands {
         "module": "there are no modules",
         "migrate": "keys do not move between instances one by one",
         "debug": "not for clients",
-        "dump": "not supported",
-        "restore": "not supported",
         "pfdebug": "not for clients",
         "pfselftest": "not for clients",
     ]
