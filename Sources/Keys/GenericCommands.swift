@@ -30,7 +30,14 @@ enum GenericCommands {
         swapdb|3|write fast|0 0 0|server|4.0.0|Exchanges two databases.
         dbsize|1|readonly fast|0 0 0|server|1.0.0|Counts the keys of the database.
         object|-2||0 0 0|generic|2.2.3|Tells how a value is kept.
+        object/encoding|3|readonly|2 2 1|generic|2.2.3|Returns how a value is kept.
+        object/freq|3|readonly|2 2 1|generic|4.0.0|Returns how often a key is used.
+        object/idletime|3|readonly|2 2 1|generic|2.2.3|Returns the seconds since a key was last used.
+        object/refcount|3|readonly|2 2 1|generic|2.2.3|Returns how many references a value has.
+        object/help|2|loading stale|0 0 0|generic|6.2.0|Explains the subcommands.
         memory|-2||0 0 0|server|4.0.0|Tells how much memory a key takes.
+        memory/usage|-3|readonly|2 2 1|server|4.0.0|Returns about how much memory a key takes.
+        memory/help|2|loading stale|0 0 0|server|4.0.0|Explains the subcommands.
         sort|-2|write denyoom movablekeys|1 1 1|generic|1.0.0|Sorts the elements of a list, set or sorted set.
         sort_ro|-2|readonly movablekeys|1 1 1|generic|7.0.0|Sorts elements and stores nothing.
         dump|2|readonly|1 1 1|generic|2.6.0|Returns what a key holds in the form of Redis's files.
@@ -213,7 +220,7 @@ extension Keyspace {
     }
 
     fileprivate func scan(_ call: Call, _ reply: inout RESPWriter) throws(CommandError) {
-        guard let cursor = Decimal.unsigned(call[1]) else { throw .message("ERR invalid cursor") }
+        let cursor = try MemberScan.cursor(of: call[1])
         var wanted: Int64 = 10
         var glob = Glob([UInt8(ascii: "*")])
         var type: [UInt8]?

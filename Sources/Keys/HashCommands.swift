@@ -218,9 +218,7 @@ extension Keyspace {
     // MARK: Walking
 
     mutating func hscan(_ call: Call, _ reply: inout RESPWriter) throws(CommandError) {
-        guard let cursor = UInt64(String(decoding: call[2], as: UTF8.self)) else {
-            throw .message("ERR invalid cursor")
-        }
+        let cursor = try MemberScan.cursor(of: call[2])
         guard let hash = try hash(call) else {
             reply.array(2)
             reply.bulk("0")

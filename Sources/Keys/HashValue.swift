@@ -145,8 +145,7 @@ package struct HashValue: ContainerValue {
         }
     }
 
-    /// `seed` is that of the snapshot's keyspace; a hash's own comes with it.
-    package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) {
+    package init(from reader: inout ByteReader) throws(DecodeError) {
         self.seed = try reader.read(UInt64.self)
         switch try reader.readByte() {
         case 0:

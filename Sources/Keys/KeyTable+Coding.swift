@@ -1,14 +1,12 @@
 import Primitives
 
 extension KeyTable {
-    /// Writes everything that the table's behaviour depends on: places, the order in chains and the free places. A
-    /// table read back gives the same cursors, the same walks and the same random picks from then on.
+    /// Writes everything that the table's behaviour depends on: places and the order in chains. A table read
+    /// back gives the same cursors, the same walks and the same random picks from then on.
     package func encode(into writer: inout ByteWriter, _ value: (Value, inout ByteWriter) -> Void) {
         writer.write(seed)
         writer.write(UInt8(level))
         writer.writeVarint(UInt64(split))
-        writer.writeVarint(UInt64(free.count))
-        for slot in free { writer.writeVarint(UInt64(slot)) }
         // Each bucket's chain: places plus one, then 0.
         for head in heads {
             var slot = head
@@ -35,13 +33,7 @@ extension KeyTable {
         guard depth < 31 else { throw .malformed("hash table") }
         let split = try reader.readCount(limit: (1 << depth) - 1, "hash table")
         let buckets = 1 << depth + split
-        // Each free place and each bucket takes a byte at least.
-        let freeCount = try reader.readCount(limit: reader.remaining, "hash table")
-        var free: [Int32] = []
-        free.reserveCapacity(freeCount)
-        for _ in 0..<freeCount {
-            free.append(Int32(try reader.readCount(limit: Int(Int32.max) - 1, "hash table")))
-        }
+        // Each bucket takes a byte at least.
         guard buckets <= reader.remaining else { throw .truncated }
         var chains: [(bucket: Int32, slot: Int32)] = []
         for bucket in 0..<buckets {
@@ -51,33 +43,25 @@ extension KeyTable {
                 chains.append((Int32(bucket), Int32(slot - 1)))
             }
         }
-        let used = free.count + chains.count
+        let used = chains.count
         guard used < Int(Int32.max) else { throw .malformed("hash table") }
 
-        // Every place is free or in one chain.
-        var bucketOf: [Int32] = Array(repeating: -2, count: used)
-        for slot in free {
-            guard slot < used, bucketOf[Int(slot)] == -2 else { throw .malformed("hash table") }
-            bucketOf[Int(slot)] = -1
-        }
+        // Every place is in one chain.
+        var bucketOf: [Int32] = Array(repeating: -1, count: used)
         var heads: [Int32] = Array(repeating: -1, count: buckets)
         var next: [Int32] = Array(repeating: -1, count: used)
         for row in chains.reversed() {
-            guard row.slot < used, bucketOf[Int(row.slot)] == -2 else { throw .malformed("hash table") }
+            guard row.slot < used, bucketOf[Int(row.slot)] == -1 else { throw .malformed("hash table") }
             bucketOf[Int(row.slot)] = row.bucket
             next[Int(row.slot)] = heads[Int(row.bucket)]
             heads[Int(row.bucket)] = row.slot
         }
-        adopt(level: depth, split: split, heads: heads, free: free)
+        adopt(level: depth, split: split, heads: heads)
         for slot in 0..<used {
-            guard bucketOf[slot] >= 0 else {
-                appendSlot(nil)
-                continue
-            }
             let key = try reader.readBytes(limit: reader.remaining, "key")
             let hash = key.withUnsafeBytes { self.hash($0) }
             guard bucket(hash) == Int(bucketOf[slot]) else { throw .malformed("hash table") }
-            appendSlot(Entry(key: key, value: try value(&reader), hash: hash, next: next[slot]))
+            append(Entry(key: key, value: try value(&reader), hash: hash, next: next[slot]))
         }
     }
 }

@@ -2,6 +2,8 @@ import Primitives
 
 /// A hash table for keys, fields and members: linear hashing over a slab of entries in chunks.
 ///
+/// - The slab has no holes: the last entry moves to where one was removed. So memory follows the count, a random place
+///   is a fair pick, and places are numbers below `count`.
 /// - It grows and shrinks by one bucket at a time: no rehash stops the loop.
 /// - `scan` walks in the order of bit-reversed hashes. A bucket is an interval of that order and splitting it halves the
 ///   interval, so a cursor keeps its meaning whatever happens meanwhile: what stays in the table throughout a scan is
@@ -22,9 +24,7 @@ package struct KeyTable<Value: Sendable>: Sendable {
     private static var load: Int { 1 }
 
     private(set) var seed: UInt64
-    private var chunks: [[Entry?]] = []
-    private(set) var free: [Int32] = []
-    private var used: Int32 = 0
+    private var chunks: [[Entry]] = []
     /// First entry of each bucket, or -1. There are `1 << level` + `split` buckets.
     private(set) var heads: [Int32] = [-1]
     private(set) var level = 0
@@ -68,8 +68,7 @@ package struct KeyTable<Value: Sendable>: Sendable {
         let hash = key.withUnsafeBytes { self.hash($0) }
         var slot = heads[bucket(hash)]
         while slot >= 0 {
-            let row = chunks[Int(slot) >> Self.chunkBits]
-            guard let entry = row[Int(slot) & (Self.chunkSize - 1)] else { return nil }
+            let entry = entry(slot)
             if entry.hash == hash, entry.key == key { return slot }
             slot = entry.next
         }
@@ -77,14 +76,14 @@ package struct KeyTable<Value: Sendable>: Sendable {
     }
 
     package func key(at slot: Int32) -> [UInt8] {
-        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.key
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)].key
     }
 
     /// The value at a place that `find`, `insert` or `scan` gave.
     package subscript(slot: Int32) -> Value {
-        get { chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.value }
+        get { chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)].value }
         _modify {
-            yield &chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.value
+            yield &chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)].value
         }
     }
 
@@ -96,24 +95,10 @@ package struct KeyTable<Value: Sendable>: Sendable {
     @discardableResult
     package mutating func insert(_ key: [UInt8], _ value: Value) -> Int32 {
         let hash = key.withUnsafeBytes { self.hash($0) }
-        let slot: Int32
-        if let reused = free.popLast() {
-            slot = reused
-        } else {
-            slot = used
-            used += 1
-            if Int(slot) >> Self.chunkBits == chunks.count { chunks.append([]) }
-            chunks[chunks.count - 1].append(nil)
-        }
+        let slot = Int32(count)
         let bucket = bucket(hash)
-        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] = Entry(
-            key: key,
-            value: value,
-            hash: hash,
-            next: heads[bucket]
-        )
+        append(Entry(key: key, value: value, hash: hash, next: heads[bucket]))
         heads[bucket] = slot
-        count += 1
         if count > heads.count * Self.load { grow() }
         return slot
     }
@@ -132,45 +117,48 @@ package struct KeyTable<Value: Sendable>: Sendable {
     @discardableResult
     package mutating func remove(_ key: [UInt8]) -> Value? {
         guard let slot = find(key) else { return nil }
-        let hash = entry(slot).hash
-        unlink(slot, from: bucket(hash))
-        let value = entry(slot).value
-        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] = nil
-        free.append(slot)
+        let removed = entry(slot)
+        relink(slot, to: removed.next, from: bucket(removed.hash))
         count -= 1
+        let last = chunks[chunks.count - 1].removeLast()
+        if chunks[chunks.count - 1].isEmpty { chunks.removeLast() }
+        if Int(slot) != count {
+            relink(Int32(count), to: slot, from: bucket(last.hash))
+            chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] = last
+        }
         if count == 0 {
             self = KeyTable(seed: seed)
         } else {
             // Up to four buckets go with one entry, so that the buckets keep up with removals.
             for _ in 0..<4 where heads.count > 4 && count < heads.count * Self.load / 4 { shrink() }
         }
-        return value
+        return removed.value
     }
 
     package mutating func removeAll() { self = KeyTable(seed: seed) }
 
     private func entry(_ slot: Int32) -> Entry {
-        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]
     }
 
     private mutating func setNext(_ slot: Int32, _ next: Int32) {
-        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)]!.next = next
+        chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)].next = next
     }
 
-    private mutating func unlink(_ slot: Int32, from bucket: Int) {
-        let next = entry(slot).next
+    /// Whatever points at `slot` in the bucket's chain points at `other` from now on.
+    private mutating func relink(_ slot: Int32, to other: Int32, from bucket: Int) {
         if heads[bucket] == slot {
-            heads[bucket] = next
+            heads[bucket] = other
             return
         }
         var at = heads[bucket]
         while at >= 0 {
-            let following = entry(at).next
-            if following == slot {
-                setNext(at, next)
+            let next = entry(at).next
+            if next == slot {
+                setNext(at, other)
                 return
             }
-            at = following
+            at = next
         }
     }
 
@@ -221,25 +209,21 @@ package struct KeyTable<Value: Sendable>: Sendable {
     // MARK: Coding, see KeyTable+Coding.swift
 
     /// An entry is at this place.
-    func isPlace(_ slot: Int32) -> Bool {
-        slot >= 0 && slot < used && chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] != nil
-    }
+    func isPlace(_ slot: Int32) -> Bool { slot >= 0 && slot < count }
 
     func next(of slot: Int32) -> Int32 { entry(slot).next }
 
-    /// Takes the shape of an encoded table; its places follow by `appendSlot`, in order.
-    mutating func adopt(level: Int, split: Int, heads: [Int32], free: [Int32]) {
+    /// Takes the shape of an encoded table; its entries follow by `append`, in order.
+    mutating func adopt(level: Int, split: Int, heads: [Int32]) {
         self.level = level
         self.split = split
         self.heads = heads
-        self.free = free
     }
 
-    mutating func appendSlot(_ entry: Entry?) {
-        if Int(used) >> Self.chunkBits == chunks.count { chunks.append([]) }
+    mutating func append(_ entry: Entry) {
+        if count >> Self.chunkBits == chunks.count { chunks.append([]) }
         chunks[chunks.count - 1].append(entry)
-        used += 1
-        if entry != nil { count += 1 }
+        count += 1
     }
 
     // MARK: Walks
@@ -284,7 +268,6 @@ package struct KeyTable<Value: Sendable>: Sendable {
     package func forEach(_ body: (_ slot: Int32, _ key: [UInt8], _ value: Value) throws -> Bool) rethrows {
         for (row, chunk) in chunks.enumerated() {
             for (column, entry) in chunk.enumerated() {
-                guard let entry else { continue }
                 let slot = Int32(row << Self.chunkBits | column)
                 guard try body(slot, entry.key, entry.value) else { return }
             }
@@ -301,18 +284,9 @@ package struct KeyTable<Value: Sendable>: Sendable {
         return keys
     }
 
-    /// Any entry, each about as likely as the others; the table must not be empty.
+    /// Any entry, each as likely as the others; the table must not be empty.
     package func randomSlot(_ random: inout Xoshiro256) -> Int32 {
         precondition(count > 0)
-        // The slab is at least a quarter full in all but degenerate cases; walk on from a hole in those.
-        for _ in 0..<64 {
-            let slot = Int32(random.below(UInt64(used)))
-            if chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] != nil { return slot }
-        }
-        var slot = Int32(random.below(UInt64(used)))
-        while chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)] == nil {
-            slot = slot + 1 == used ? 0 : slot + 1
-        }
-        return slot
+        return Int32(random.below(UInt64(count)))
     }
 }

@@ -46,10 +46,10 @@ extension Keyspace {
         version = try reader.readVarint()
         for bucket in removals.indices { removals[bucket] = try reader.readVarint() }
         configuration = try KeyspaceConfiguration(from: &reader)
-        let (seed, usedAt) = (seed, usedNow)
+        let usedAt = usedNow
         for number in databases.indices {
             let objects = try KeyTable<Object>(from: &reader) { (reader) throws(DecodeError) in
-                let value = try Value(from: &reader, seed: seed)
+                let value = try Value(from: &reader)
                 let deadline = Int64(bitPattern: try reader.readVarint())
                 return Object(value: value, expiresAt: deadline, version: try reader.readVarint(), usedAt: usedAt)
             }

@@ -268,9 +268,7 @@ extension Keyspace {
 extension Call {
     /// An integer in `range`; anything else is an error of the given words.
     func integer(_ index: Int, in range: ClosedRange<Int64>, else text: String) throws(CommandError) -> Int64 {
-        guard let value = Decimal.integer(arguments[index]), range.contains(value) else {
-            throw .message("ERR \(text)")
-        }
-        return value
+        if let value = Decimal.integer(arguments[index]), range.contains(value) { return value }
+        throw .message("ERR \(text)")
     }
 }

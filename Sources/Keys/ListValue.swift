@@ -130,7 +130,7 @@ package struct ListValue: ContainerValue {
         for element in elements { writer.writeBytes(element) }
     }
 
-    package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) {
+    package init(from reader: inout ByteReader) throws(DecodeError) {
         // An element takes a byte at least.
         let count = try reader.readCount(limit: reader.remaining, "list")
         elements.reserveCapacity(count)

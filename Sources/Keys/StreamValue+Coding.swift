@@ -21,7 +21,7 @@ extension StreamValue {
         for group in groups { group.encode(into: &writer) }
     }
 
-    package init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) {
+    package init(from reader: inout ByteReader) throws(DecodeError) {
         let lastID = try reader.readStreamID()
         let maxDeletedID = try reader.readStreamID()
         let entriesAdded = Int64(bitPattern: try reader.read(UInt64.self))

@@ -101,7 +101,10 @@ package struct StreamValue: ContainerValue {
 
     /// Appends an entry whose ID is greater than `lastID`.
     mutating func append(_ id: StreamID, _ entry: [UInt8], _ configuration: KeyspaceConfiguration) {
-        if !fitsLast(entry.count, configuration) { nodes.append(Node()) }
+        if !fitsLast(entry.count, configuration) {
+            nodes.append(Node())
+            entryBytes += nodes[nodes.count - 1].byteEstimate
+        }
         change(nodes.count - 1) { $0.append(id, entry) }
         length += 1
         lastID = id

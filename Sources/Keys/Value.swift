@@ -56,8 +56,8 @@ package protocol ContainerValue: Sendable {
     var byteEstimate: Int { get }
     /// Writes everything that its behaviour depends on.
     func encode(into writer: inout ByteWriter)
-    /// Reads what `encode` wrote. `seed` is for a table that there was none of yet.
-    init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError)
+    /// Reads what `encode` wrote.
+    init(from reader: inout ByteReader) throws(DecodeError)
 }
 
 extension ContainerValue {
@@ -124,16 +124,16 @@ extension Value {
         held.encode(into: &writer)
     }
 
-    init(from reader: inout ByteReader, seed: UInt64) throws(DecodeError) {
+    init(from reader: inout ByteReader) throws(DecodeError) {
         let byte = try reader.readByte()
         switch Tag(rawValue: byte) {
         case .integer: self = .integer(Int64(bitPattern: try reader.read(UInt64.self)))
         case .string: self = .string(try reader.readBytes(limit: reader.remaining, "string"))
-        case .list: self = .list(try ListValue(from: &reader, seed: seed))
-        case .hash: self = .hash(try HashValue(from: &reader, seed: seed))
-        case .set: self = .set(try SetValue(from: &reader, seed: seed))
-        case .sortedSet: self = .sortedSet(try SortedSetValue(from: &reader, seed: seed))
-        case .stream: self = .stream(try StreamValue(from: &reader, seed: seed))
+        case .list: self = .list(try ListValue(from: &reader))
+        case .hash: self = .hash(try HashValue(from: &reader))
+        case .set: self = .set(try SetValue(from: &reader))
+        case .sortedSet: self = .sortedSet(try SortedSetValue(from: &reader))
+        case .stream: self = .stream(try StreamValue(from: &reader))
         case nil: throw .unknown(field: "value", value: UInt64(byte))
         }
     }

@@ -35,7 +35,7 @@ struct KeyspaceSession {
     /// The reply's bytes; empty when the command waits.
     mutating func raw(_ words: [[UInt8]]) -> [UInt8] {
         var writer = RESPWriter(version: version)
-        guard let name = words.first, let command = KeyspaceSession.table.find(name) else {
+        guard let command = KeyspaceSession.table.find(words) else {
             writer.error("ERR unknown command")
             return writer.bytes
         }
