@@ -36,7 +36,7 @@ extension RESPConnection {
         }
     }
 
-    private var visibleRows: [Int] { table.table.commands.indices.filter { isVisible(table.table.commands[$0]) } }
+    private var visibleRows: [Int] { table.table.commands.indices.filter { table.isCommand($0) && isVisible(table.table.commands[$0]) } }
 
     private func row(_ name: [UInt8]) -> Int? {
         guard let row = name.withUnsafeBytes({ table.find($0) }), isVisible(table.table.commands[row]) else { return nil }

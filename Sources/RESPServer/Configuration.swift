@@ -1,5 +1,6 @@
 import Keys
 import Primitives
+import RESP
 
 /// A parameter of CONFIG that is not the keyspace's.
 struct ConfigParameter: Sendable {

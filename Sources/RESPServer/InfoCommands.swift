@@ -1,5 +1,6 @@
 import EventLoops
 import Glibc
+import Keys
 import Primitives
 import RESP
 
@@ -45,7 +46,7 @@ struct ProcessFigures {
 
     init() {
         var usage = rusage()
-        getrusage(RUSAGE_SELF, &usage)
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         userSeconds = Double(usage.ru_utime.tv_sec) + Double(usage.ru_utime.tv_usec) / 1e6
         systemSeconds = Double(usage.ru_stime.tv_sec) + Double(usage.ru_stime.tv_usec) / 1e6
         peakBytes = UInt64(max(0, usage.ru_maxrss)) * 1024

@@ -1,5 +1,7 @@
+import Broker
 import EventLoops
 import Keys
+import NIOCore
 import Primitives
 import RESP
 

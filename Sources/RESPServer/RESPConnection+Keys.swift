@@ -37,7 +37,7 @@ extension RESPConnection {
 
     /// The key partition of a command. `arguments` has the name first.
     func place(_ row: Int, _ arguments: [[UInt8]]) -> Place {
-        let facts = table.facts[row]
+        let facts = CommandFacts.all[RESPConnection.container(table.table.commands[row].name)] ?? table.facts[row]
         let specs = arguments.count > 1 ? facts.subcommand(arguments[1])?.facts.keySpecs ?? facts.keySpecs : facts.keySpecs
         let keys = CommandKeys.positions(table.table.commands[row].name, specs, arguments) ?? []
         guard let first = keys.first else {
@@ -53,6 +53,8 @@ extension RESPConnection {
         if let redirection = redirection(home, slot) { return .refused(redirection) }
         return .partition(home, slot: slot)
     }
+
+    private static func container(_ name: String) -> String { String(name.prefix { $0 != "|" }) }
 
     private static func isEverywhere(_ name: String) -> Bool {
         switch name {
@@ -122,7 +124,7 @@ extension RESPConnection {
         unit!.command(database: database, arguments: ranges.count)
         for range in ranges { unit!.argument(UnsafeRawBufferPointer(rebasing: base[range])) }
         unitRows.append(UInt16(row))
-        if !command.flags.contains(.readonly) { unitIsReadOnly = false }
+        if command.flags.contains(.write) { unitIsReadOnly = false }
         lastCommand = row
         lastSubcommand = ""
         count(command)
@@ -375,7 +377,7 @@ extension RESPConnection {
     private func runEverywhere(_ row: Int, _ arguments: [[UInt8]]) {
         begin(row, arguments)
         let name = table.table.commands[row].name
-        let isReadOnly = table.table.commands[row].flags.contains(.readonly)
+        let isReadOnly = !table.table.commands[row].flags.contains(.write)
         let here = partitionsHere
         if name == "scan" { return scan(arguments, here) }
         ask(here, unit(arguments), isReadOnly: isReadOnly) { replies in

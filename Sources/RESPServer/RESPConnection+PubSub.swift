@@ -124,7 +124,7 @@ extension RESPConnection {
         acknowledge()
     }
 
-    func subscribed(_ number: UInt64, _ room: RoomName, _ result: Result<SubscribeResult, RequestError>) {
+    func subscribed(_ number: UInt64, _ room: RoomName, _ result: Result<BrokerSubscribeResult, RequestError>) {
         guard let acknowledging = acknowledgements, acknowledging.kind != .pattern, number >= acknowledging.first,
             number < acknowledging.first + UInt64(acknowledging.names.count)
         else { return }

@@ -65,7 +65,6 @@ extension RESPConnection {
         let arguments = arguments(base, ranges)
         var isKeys = false
         if case .keys = table.executors[row] { isKeys = true }
-        if command.name == "memory", arguments.count > 1, Call.equals(arguments[1], "usage") { isKeys = true }
         shard.metrics.commandsTotal += 1
         let bytes = arguments.reduce(0) { $0 + $1.count + 16 }
         if command.flags.contains(.noMulti) {
@@ -187,7 +186,7 @@ extension RESPConnection {
         for queued in queue {
             if queued.isKeys {
                 commands.append((current, queued.arguments))
-                if !table.table.commands[queued.row].flags.contains(.readonly) { isReadOnly = false }
+                if table.table.commands[queued.row].flags.contains(.write) { isReadOnly = false }
             } else if table.table.commands[queued.row].name == "select",
                 let number = databaseNumber(queued.arguments[1])
             {

@@ -226,29 +226,28 @@ final class RESPConnection: ByteStreamHandler {
     private func dispatch(_ base: UnsafeRawBufferPointer) -> Bool {
         let ranges = parser.arguments
         let name = UnsafeRawBufferPointer(rebasing: base[ranges[0]])
-        guard let row = table.find(name), isVisible(table.table.commands[row]) else {
+        guard let called = table.find(name), isVisible(table.table.commands[called]) else {
             return refuse(nil, unknownCommand(base, ranges))
         }
-        let command = table.table.commands[row]
+        let command = table.table.commands[called]
         guard command.accepts(argumentCount: ranges.count) else {
-            return refuse(row, "ERR wrong number of arguments for '\(command.name)' command")
+            return refuse(called, "ERR wrong number of arguments for '\(command.name)' command")
         }
-        if !table.facts[row].subcommands.isEmpty, let error = subcommandError(row, base, ranges) {
-            return refuse(row, error)
+        if !table.facts[called].subcommands.isEmpty, let error = subcommandError(called, base, ranges) {
+            return refuse(called, error)
         }
         if !isAuthenticated, !command.flags.contains(.noAuth) {
-            return refuse(row, "NOAUTH Authentication required.")
+            return refuse(called, "NOAUTH Authentication required.")
         }
-        if let error = contextError(command) { return refuse(row, error) }
+        if let error = contextError(command) { return refuse(called, error) }
+        let row = table.effective(called, ranges.count > 1 ? [UInt8](base[ranges[1]].prefix(64)) : nil)
+        let effective = table.table.commands[row]
         if transaction != nil, !RESPConnection.isImmediate(command.name) {
             if waiting == .publishes { return false }
             return enqueue(row, base, ranges)
         }
-        if shard.pause != nil, isPaused(command) { return waitForPause() }
+        if shard.pause != nil, isPaused(effective) { return waitForPause() }
         if case .keys = table.executors[row] { return addToUnit(row, base, ranges) }
-        if command.name == "memory", ranges.count > 1, isWord(base, ranges[1], "usage") {
-            return addToUnit(row, base, ranges)
-        }
         // Publishes go on together; everything else waits for what is before it.
         if unit != nil {
             sendUnit()
@@ -269,10 +268,6 @@ final class RESPConnection: ByteStreamHandler {
 
     func arguments(_ base: UnsafeRawBufferPointer, _ ranges: [Range<Int>]) -> [[UInt8]] {
         ranges.map { [UInt8](base[$0]) }
-    }
-
-    private func isWord(_ base: UnsafeRawBufferPointer, _ range: Range<Int>, _ word: StaticString) -> Bool {
-        Call.equals([UInt8](base[range]), word)
     }
 
     /// The command exists on this face.

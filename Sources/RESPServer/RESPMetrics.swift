@@ -1,3 +1,4 @@
+import Keys
 import Primitives
 
 /// Counts of one shard of the shim since start. A plain value: the admin gets a copy.

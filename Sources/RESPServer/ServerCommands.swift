@@ -1,4 +1,5 @@
 import Keys
+import RESP
 
 /// Commands that a connection's shard answers itself. Rows as in `CommandTable`; facts are redis-server 7.0's.
 enum ServerCommands {
@@ -123,34 +124,52 @@ struct ServerTable: Sendable {
     let table: CommandTable
     let facts: [CommandFacts]
     let executors: [Executor]
+    /// Rows of subcommands that have their own, by the container's row.
+    private let subrows: [Int: [(name: [UInt8], row: Int)]]
     /// Open addressing by the name in lower case; -1: free. A power of two.
     private let places: [Int32]
 
     static let all = ServerTable()
 
     private init() {
-        let keyRows = Keyspace.rows
-        var names: Set<Substring> = []
-        for row in keyRows.joined(separator: "\n").split(separator: "\n") {
-            names.insert(row.drop { $0 == " " }.prefix { $0 != "|" })
-        }
+        let keys = CommandTable(Keyspace.rows)
+        let known = Set(keys.commands.map(\.name))
         let own = (ServerCommands.table + "\n" + ServerCommands.sentinelTable).split(separator: "\n")
-            .filter { !names.contains($0.prefix { $0 != "|" }) }
-        let table = CommandTable(keyRows + [own.joined(separator: "\n")])
+            .filter { row in !known.contains(String(row.prefix { $0 != "|" })) }
+        let table = CommandTable(Keyspace.rows + [own.joined(separator: "\n")])
         self.table = table
         facts = table.commands.map { CommandFacts.all[$0.name] ?? CommandFacts($0) }
         executors = table.commands.map { command in
-            names.contains(Substring(command.name)) && ServerCommands.handlers[command.name] == nil
-                ? .keys : .server(ServerCommands.handlers[command.name]!)
+            if let handler = ServerCommands.handlers[command.name] { return .server(handler) }
+            precondition(known.contains(command.name), "\(command.name) has no code")
+            return .keys
         }
+        var subrows: [Int: [(name: [UInt8], row: Int)]] = [:]
         var places = [Int32](repeating: -1, count: 1024)
         for command in table.commands {
-            var place = Array(command.name.utf8).withUnsafeBytes { ServerTable.hash($0) } & 1023
+            let parts = command.name.split(separator: "|").map { Array($0.utf8) }
+            if parts.count == 2, let container = table.find(parts[0]) {
+                // MEMORY's help is not the keyspace's alone.
+                if command.name != "memory|help" { subrows[container.index, default: []].append((parts[1], command.index)) }
+                continue
+            }
+            var place = parts[0].withUnsafeBytes { ServerTable.hash($0) } & 1023
             while places[place] >= 0 { place = (place + 1) & 1023 }
             places[place] = Int32(command.index)
         }
         self.places = places
+        self.subrows = subrows
     }
+
+    /// The row whose flags and code count: of a container that of the subcommand, where it has one.
+    func effective(_ row: Int, _ subcommand: @autoclosure () -> [UInt8]?) -> Int {
+        guard let rows = subrows[row], let name = subcommand() else { return row }
+        let lower = name.map { $0 >= 65 && $0 <= 90 ? $0 | 32 : $0 }
+        return rows.first { $0.name == lower }?.row ?? row
+    }
+
+    /// The row is a command's, not a subcommand's.
+    func isCommand(_ row: Int) -> Bool { !table.commands[row].name.contains("|") }
 
     private static func hash(_ name: UnsafeRawBufferPointer) -> Int {
         var hash: UInt32 = 2_166_136_261

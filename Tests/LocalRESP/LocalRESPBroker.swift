@@ -202,16 +202,7 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
             table.append(Room(id: HubRoomID(row), name: room))
         }
         table[row].subscribers.append(token.session.slot)
-        let result = SubscribeResult(
-            room: table[row].id,
-            isStored: false,
-            epoch: 1,
-            offset: 0,
-            publications: [],
-            wasRecovering: false,
-            recovered: false,
-            gap: nil
-        )
+        let result = SubscribeResult(room: table[row].id, isStored: false, epoch: 1, offset: 0)
         answer(.subscribed(token, room, .success(result)))
     }
 
