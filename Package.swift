@@ -102,7 +102,7 @@ let package = Package(
         shell(
             "RESPServer",
             [
-                "Primitives", "RESP", "Keys", "Broker", "Rooms", "EventLoops", "SystemOpenSSL", nioCore, logging,
+                "Locks", "Primitives", "ClientProtocol", "RESP", "Keys", "Broker", "Rooms", "EventLoops", nioCore,
                 collections,
             ]
         ),

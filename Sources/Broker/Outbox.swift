@@ -146,6 +146,26 @@ package struct SubscribeResult: Sendable {
     package var recovered: Bool
     /// What the asked position missed, when it was not recovered.
     package var gap: Gap?
+
+    package init(
+        room: HubRoomID,
+        isStored: Bool,
+        epoch: UInt64,
+        offset: UInt64,
+        publications: [Publication] = [],
+        wasRecovering: Bool = false,
+        recovered: Bool = false,
+        gap: Gap? = nil
+    ) {
+        self.room = room
+        self.isStored = isStored
+        self.epoch = epoch
+        self.offset = offset
+        self.publications = publications
+        self.wasRecovering = wasRecovering
+        self.recovered = recovered
+        self.gap = gap
+    }
 }
 
 /// A hole in a subscription, announced in order, never skipped in silence.

@@ -18,6 +18,7 @@ extension Keyspace {
         for family in [
             StringCommands.handlers, GenericCommands.handlers, BitmapCommands.handlers, ListCommands.handlers,
             HashCommands.handlers, SetCommands.handlers, SortedSetCommands.handlers, StreamCommands.handlers,
+            HiddenCommands.handlers,
         ] {
             for (name, handler) in family {
                 precondition(all.updateValue(handler, forKey: Array(name.utf8)) == nil, name)

@@ -17,6 +17,21 @@ package struct KeyspaceConfiguration: Equatable, Sendable {
     package var streamNodeMaxBytes: Int64 = 4096
     /// Bytes of the longest string that a command may make.
     package var protoMaxBulkLength: Int64 = 512 << 20
+    /// Bytes that the node that owns the keys may take before it makes room by the policy; 0: no bound.
+    package var maxMemory: Int64 = 0
+    package var maxMemoryPolicy = MemoryPolicy.noEviction
+
+    /// What goes when room must be made, and of what.
+    package enum MemoryPolicy: String, CaseIterable, Sendable {
+        case volatileLRU = "volatile-lru"
+        case volatileLFU = "volatile-lfu"
+        case volatileRandom = "volatile-random"
+        case volatileTTL = "volatile-ttl"
+        case allKeysLRU = "allkeys-lru"
+        case allKeysLFU = "allkeys-lfu"
+        case allKeysRandom = "allkeys-random"
+        case noEviction = "noeviction"
+    }
 
     package init() {}
 
@@ -54,6 +69,7 @@ extension KeyspaceConfiguration {
     }
 
     private static let notificationsName = "notify-keyspace-events"
+    private static let policyName = "maxmemory-policy"
 
     private static let parameters: [Parameter] = [
         Parameter(
@@ -70,11 +86,12 @@ extension KeyspaceConfiguration {
         Parameter("stream-node-max-entries", \.streamNodeMaxEntries),
         Parameter("stream-node-max-bytes", \.streamNodeMaxBytes, isMemory: true),
         Parameter("proto-max-bulk-len", \.protoMaxBulkLength, (1 << 20)...Int64.max, isMemory: true),
+        Parameter("maxmemory", \.maxMemory, isMemory: true),
     ]
 
     /// The names of `CONFIG` that belong here, lower-case; old names too, as Redis lists them.
     package static let names: [String] =
-        [notificationsName] + parameters.flatMap { [$0.name] + ($0.oldName.map { [$0] } ?? []) }
+        [notificationsName, policyName] + parameters.flatMap { [$0.name] + ($0.oldName.map { [$0] } ?? []) }
 
     private static func find(_ name: String) -> Parameter? {
         parameters.first { $0.name == name || $0.oldName == name }
@@ -83,6 +100,7 @@ extension KeyspaceConfiguration {
     /// What `CONFIG GET` shows; nil for a name that does not belong here.
     package func value(of name: String) -> String? {
         if name == KeyspaceConfiguration.notificationsName { return notifications.text }
+        if name == KeyspaceConfiguration.policyName { return maxMemoryPolicy.rawValue }
         return KeyspaceConfiguration.find(name).map { String(self[keyPath: $0.field]) }
     }
 
@@ -98,6 +116,14 @@ extension KeyspaceConfiguration {
                 throw .badValue("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
             }
             notifications = kind
+            return
+        }
+        if name == KeyspaceConfiguration.policyName {
+            guard let policy = MemoryPolicy(rawValue: text.lowercased()) else {
+                let all = MemoryPolicy.allCases.map(\.rawValue).joined(separator: ", ")
+                throw .badValue("argument(s) must be one of the following: \(all)")
+            }
+            maxMemoryPolicy = policy
             return
         }
         guard let parameter = KeyspaceConfiguration.find(name) else { throw .unknownName }
@@ -118,12 +144,17 @@ extension KeyspaceConfiguration {
 
     func encode(into writer: inout ByteWriter) {
         writer.write(notifications.rawValue)
+        writer.writeString(maxMemoryPolicy.rawValue)
         for parameter in KeyspaceConfiguration.parameters { writer.write(self[keyPath: parameter.field]) }
     }
 
     init(from reader: inout ByteReader) throws(DecodeError) {
         self.init()
         notifications = KeyNotification.Kind(rawValue: try reader.read(UInt32.self))
+        guard let policy = MemoryPolicy(rawValue: try reader.readString(limit: 32)) else {
+            throw .malformed("configuration")
+        }
+        maxMemoryPolicy = policy
         for parameter in KeyspaceConfiguration.parameters {
             let value = Int64(bitPattern: try reader.read(UInt64.self))
             guard parameter.bounds.contains(value) else { throw .malformed("configuration") }

@@ -1,0 +1,81 @@
+import Broker
+import EventLoops
+import NIOCore
+import Primitives
+import RESPServer
+
+/// The shim over a `LocalRESPBroker` on loopback ports.
+package final class LocalRESPServer: Sendable {
+    package let shards: Shards
+    package let node: RESPNode
+    package let edge: RESPShard
+    package let broker: LocalRESPBroker
+    private let listeners: [Listener]
+
+    private init(shards: Shards, node: RESPNode, edge: RESPShard, broker: LocalRESPBroker, listeners: [Listener]) {
+        self.shards = shards
+        self.node = node
+        self.edge = edge
+        self.broker = broker
+        self.listeners = listeners
+    }
+
+    package var port: Int { listeners[0].port }
+    /// By the order of the faces.
+    package func port(_ face: Int) -> Int { listeners[face].port }
+
+    /// `ports`: 0 for any that is free, one for each face.
+    package static func start(
+        settings: RESPSettings = RESPSettings(),
+        keyPartitions: Int = 1,
+        faces: [RESPFace] = [.standalone],
+        ports: [Int]? = nil
+    ) async throws -> LocalRESPServer {
+        let shards = Shards(count: 1)
+        let started = WallClock.now()
+        let actions = RESPActions(
+            failover: { _ in false },
+            snapshot: {},
+            lastSnapshot: { started }
+        )
+        let node = RESPNode(settings: settings, actions: actions)
+        let broker = LocalRESPBroker(loop: shards[0], keyPartitions: keyPartitions)
+        let edge = RESPShard(node: node, loop: shards[0], broker: broker)
+        try await shards[0].loop.submit {
+            shards[0].atEndOfTick(.step) {
+                while !broker.directives.isEmpty { edge.handle(broker.takeDirectives()) }
+            }
+            shards[0].atEveryTick { _, wall in broker.tick(wall) }
+            edge.start()
+            shards[0].startTicking()
+        }.get()
+        var listeners: [Listener] = []
+        for (index, face) in faces.enumerated() {
+            let settings = ListenerSettings(host: "127.0.0.1", port: ports?[index] ?? 0)
+            let listener = RESPListenerSettings(face: face, port: ports?[index] ?? 0)
+            listeners.append(
+                try await Listener.open(settings, on: shards.all) { _, stream in edge.accept(stream, listener) }
+            )
+        }
+        return LocalRESPServer(shards: shards, node: node, edge: edge, broker: broker, listeners: listeners)
+    }
+
+    /// Runs on the loop.
+    package func onLoop<Value: Sendable>(
+        _ body: @escaping @Sendable (LocalRESPBroker, RESPShard) -> Value
+    ) async throws -> Value {
+        let (broker, edge, shard) = (broker, edge, shards[0])
+        return try await shard.loop.submit {
+            let value = body(broker, edge)
+            shard.setNeeds(.step)
+            return value
+        }.get()
+    }
+
+    package func stop() async {
+        for listener in listeners { await listener.close() }
+        _ = try? await onLoop { _, edge in edge.stop() }
+        try? await shards[0].loop.submit { [shards] in shards[0].stopTicking() }.get()
+        try? await shards.shutDown()
+    }
+}
