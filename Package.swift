@@ -126,7 +126,7 @@ let package = Package(
                 "Locks", "Primitives", "PeerProtocol", "LogFormat", "Raft", "Placement", "Rooms", "Broker",
                 "LogStorage",
                 "EventLoops", "ClusterConfiguration", "Cluster", "Gateway", "Admin", "SystemOpenSSL", "CPosixShims",
-                "RESP", "RedisBackplane", "RedisAdapter",
+                "RESP", "Keys", "RESPServer", "RedisBackplane", "RedisAdapter",
                 nioCore, nioPosix, logging, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]
         ),

@@ -11,6 +11,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import Primitives
+import RESPServer
 import Raft
 import RedisAdapter
 import Rooms
@@ -142,6 +143,14 @@ package enum NodeService {
             )
         }
         box.set(runtime)
+        let all = runtime.runtimes
+        let shim = Shim(
+            configuration: configuration,
+            members: members.map { Shim.Member(id: formation.members[$0.id] ?? NodeID(0), node: $0) },
+            me: identity.node,
+            runtimes: { all }
+        )
+        var respShards: [RESPShard] = []
 
         var edges: [GatewayShard] = []
         for shard in runtime.runtimes {
@@ -158,12 +167,19 @@ package enum NodeService {
             )
             shard.gateway = edge
             edges.append(edge)
+            let resp = RESPShard(node: shim.node, loop: shard.shard, broker: shard.broker)
+            shard.resp = resp
+            shard.shim = shim
+            respShards.append(resp)
         }
         let started0 = edges
+        let resps = respShards
         for (index, shard) in runtime.runtimes.enumerated() {
             let edge = started0[index]
+            let resp = resps[index]
             try await shard.shard.loop.submit {
                 edge.start()
+                resp.start()
                 shard.start()
             }.get()
         }
@@ -173,6 +189,7 @@ package enum NodeService {
 
         let redis = try await startPool(configuration, own: own, shard: shards[0], runtime: runtime)
         let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)
+        let redisClients = try await ShimListeners.open(configuration, own: own, host: host, shards: resps)
         let report = NodeReport(node: runtime, started: started, shards: shards, redis: redis)
         let standalone = configuration.mode == .standalone
         let admin = try await startAdmin(
@@ -204,6 +221,7 @@ package enum NodeService {
             shard.post(.call { $0.broker.resign() })
         }
         await gateway.closeListener()
+        await redisClients.stop(resps)
         try? await Task.sleep(for: .milliseconds(mesh == nil ? 0 : 150))
         await gateway.stop()
         await admin?.stop()
@@ -295,20 +313,26 @@ package enum NodeService {
         return settings
     }
 
+    /// Channels that only Redis clients use: events of keys, shard channels and Sentinels' own. Never stored.
+    private static let shimNamespaces = ["__keyspace@", "__keyevent@", "__sentinel__:", "\u{1}"].map { prefix in
+        NamespacePolicy(prefix: Array(prefix.utf8), deliveryClass: .bestEffort)
+    }
+
     static func namespaces(_ configuration: ClusterConfiguration) -> NamespaceTable {
         NamespaceTable(
-            configuration.namespaces.map { namespace in
-                NamespacePolicy(
-                    prefix: namespace.prefixBytes,
-                    deliveryClass: namespace.deliveryClass == .bestEffort
-                        ? .bestEffort : namespace.deliveryClass == .retained ? .retained : .guaranteed,
-                    priority: RoomPriority(rawValue: UInt8(namespace.priority.rank)) ?? .normal,
-                    retentionCount: UInt64(namespace.retention.count),
-                    retentionBytes: UInt64(namespace.retention.bytes),
-                    retentionMilliseconds: namespace.retention.time.milliseconds,
-                    messageTimeToLive: namespace.messageTTL.milliseconds
-                )
-            },
+            shimNamespaces
+                + configuration.namespaces.map { namespace in
+                    NamespacePolicy(
+                        prefix: namespace.prefixBytes,
+                        deliveryClass: namespace.deliveryClass == .bestEffort
+                            ? .bestEffort : namespace.deliveryClass == .retained ? .retained : .guaranteed,
+                        priority: RoomPriority(rawValue: UInt8(namespace.priority.rank)) ?? .normal,
+                        retentionCount: UInt64(namespace.retention.count),
+                        retentionBytes: UInt64(namespace.retention.bytes),
+                        retentionMilliseconds: namespace.retention.time.milliseconds,
+                        messageTimeToLive: namespace.messageTTL.milliseconds
+                    )
+                },
             limits: RoomLimits(
                 roomsPerPartition: configuration.limits.roomsPerPartition,
                 producersPerRoom: configuration.limits.producersPerRoom,

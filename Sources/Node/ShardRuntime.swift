@@ -5,12 +5,14 @@ import ClusterConfiguration
 import EventLoops
 import Gateway
 import Glibc
+import Locks
 import LogFormat
 import LogStorage
 import Logging
 import NIOCore
 import PeerProtocol
 import Primitives
+import RESPServer
 import Rooms
 
 /// One shard in production: gives its broker the clock, the disk, the mesh and the client connections. It decides
@@ -35,6 +37,14 @@ final class ShardRuntime: @unchecked Sendable {
     let shard: Shard
     let broker: Broker
     var gateway: GatewayShard?
+    var resp: RESPShard?
+    /// Told who owns this shard's keys; set before anything runs.
+    var shim: Shim?
+    private var nextOwnership = Instant.zero
+    /// Key partitions that this node owns here.
+    let keyOwnership = RankedLock(.registry, Set<Int>())
+    /// When a snapshot of keys was last saved; milliseconds since 1970.
+    let lastKeySnapshot = RankedLock(.registry, Timestamp(0))
     private unowned let node: NodeRuntime
     private(set) var inbox: Inbox<Message>!
 
@@ -84,9 +94,19 @@ final class ShardRuntime: @unchecked Sendable {
             retryDisk(now)
             checkDisk(now)
             descriptors.check(gateway)
+            observeKeys(now)
             shard.setNeeds(.step)
         }
         shard.setNeeds(.step)
+    }
+
+    private func observeKeys(_ now: Instant) {
+        guard let shim, now >= nextOwnership else { return }
+        nextOwnership = now + .milliseconds(50)
+        let owners = broker.keyOwnerships()
+        let mine = Set(owners.filter { $0.owner == broker.settings.node }.map(\.partition))
+        keyOwnership.withLock { $0 = mine }
+        shim.observe(owners, peers: shard.index == 0 ? broker.status().peers : nil)
     }
 
     func post(_ message: Message) {
@@ -117,6 +137,9 @@ final class ShardRuntime: @unchecked Sendable {
         case .entriesRead(let token, let entries): broker.onEntriesRead(token: token, entries)
         case .snapshotSaved(let group, let index, let succeeded):
             broker.onSnapshotSaved(group: group, index: index, succeeded: succeeded)
+            if succeeded, let partition = group.partition, broker.keyPartition(partition) != nil {
+                lastKeySnapshot.withLock { $0 = WallClock.now() }
+            }
         case .snapshotInstalled(let group, let index, let succeeded):
             broker.onSnapshotInstalled(group: group, index: index, succeeded: succeeded)
         case .flushed(let groups): for group in groups { broker.onFlushed(group: group.group, upTo: group.upTo) }
@@ -138,7 +161,10 @@ final class ShardRuntime: @unchecked Sendable {
             for request in box.storage { store(request) }
             if !box.peers.isEmpty { node.send(box.peers, from: self) }
             for (index, message) in box.shards { node.runtimes[index].post(.shard(message)) }
-            if !box.edge.isEmpty { gateway?.handle(box.edge) }
+            if !box.edge.isEmpty {
+                gateway?.handle(box.edge)
+                resp?.handle(box.edge)
+            }
             for event in box.events { node.note(event) }
             rounds += 1
         } while rounds < 16

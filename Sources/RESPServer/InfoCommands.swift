@@ -90,7 +90,9 @@ extension RESPConnection {
         let order = RESPConnection.sections + RESPConnection.moreSections + ["sentinel"]
         let chosen = order.filter { wanted.contains($0) }
         waiting = .shards
-        shard.node.gather(from: shard) { $0.metrics } _: { all in
+        shard.node.gather(from: shard) {
+            $0.metrics
+        } _: { all in
             var sum = all[0]
             for other in all.dropFirst() { sum.add(other) }
             self.infoFromKeys(chosen, sum)

@@ -114,9 +114,17 @@ extension RESPConnection {
             let token = RequestToken(session: session, command: acknowledging.first + UInt64(index))
             switch kind {
             case .channel:
-                shard.broker.subscribe(token, room: ChannelName.room(.channel, name), options: SubscribeOptions())
+                shard.broker.subscribe(
+                    token,
+                    room: ChannelName.room(.channel, name),
+                    options: SubscribeOptions(isCounted: true)
+                )
             case .shard:
-                shard.broker.subscribe(token, room: ChannelName.room(.shard, name), options: SubscribeOptions())
+                shard.broker.subscribe(
+                    token,
+                    room: ChannelName.room(.shard, name),
+                    options: SubscribeOptions(isCounted: true)
+                )
             case .pattern: shard.broker.subscribePattern(token, pattern: Glob(name))
             }
         }
@@ -221,10 +229,18 @@ extension RESPConnection {
         let all = (kind == .channel ? channels : shardChannels).sorted { $0.value < $1.value }.map(\.key)
         for name in named.isEmpty ? all : named {
             forget(kind, name)
-            writeAcknowledgement(word, name, kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count)
+            writeAcknowledgement(
+                word,
+                name,
+                kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count
+            )
         }
         if named.isEmpty, all.isEmpty {
-            writeAcknowledgement(word, nil, kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count)
+            writeAcknowledgement(
+                word,
+                nil,
+                kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count
+            )
         }
         completePushes()
     }
@@ -282,7 +298,11 @@ extension RESPConnection {
         let name = isShard ? Array(room.bytes.dropFirst(ChannelName.shardPrefix.count)) : Array(room.bytes)
         guard isShard ? shardChannels[name] != nil : channels[name] != nil else { return }
         sequence += 1
-        shard.broker.subscribe(RequestToken(session: session, command: 0), room: room, options: SubscribeOptions())
+        shard.broker.subscribe(
+            RequestToken(session: session, command: 0),
+            room: room,
+            options: SubscribeOptions(isCounted: true)
+        )
         shard.calledBroker()
     }
 
@@ -395,7 +415,8 @@ extension RESPConnection {
             help(
                 "PUBSUB",
                 [
-                    "CHANNELS [<pattern>]", "    Return the currently active channels matching a <pattern> (default: '*').",
+                    "CHANNELS [<pattern>]",
+                    "    Return the currently active channels matching a <pattern> (default: '*').",
                     "NUMPAT", "    Return number of subscriptions to patterns.", "NUMSUB [<channel> ...]",
                     "    Return the number of subscribers for the specified channels, excluding",
                     "    pattern subscriptions(default: no channels).", "SHARDCHANNELS [<pattern>]",
@@ -459,7 +480,7 @@ extension RESPConnection {
             let names = rooms.filter { !ChannelName.isReserved($0.bytes) }
             reply.array(names.count)
             for name in names { reply.bulk(name.bytes) }
-        case .patterns(let count): reply.integer(count)
+        case .patterns(let globs): reply.integer(globs.count)
         case .counts: break
         }
     }
@@ -478,7 +499,8 @@ extension RESPConnection {
             let entry = RESPShard.Channel(room: RoomName(channel), name: channel, kind: .channel)
             emit(EncodedMessage(channel: entry, payload: payload[...]).bytes(isRESP3: version >= 3))
         }
-        for (pattern, _) in subscribedPatterns.sorted(by: { $0.value < $1.value }) where Glob(pattern).matches(channel) {
+        for (pattern, _) in subscribedPatterns.sorted(by: { $0.value < $1.value }) where Glob(pattern).matches(channel)
+        {
             let message = EncodedMessage(pattern: pattern, name: channel[...], payload: payload[...])
             emit(message.bytes(isRESP3: version >= 3))
         }

@@ -12,7 +12,7 @@ import Rooms
 /// some is written and flushed once.
 package final class RESPShard: @unchecked Sendable {
     package let node: RESPNode
-    let loop: Shard
+    package let loop: Shard
     let broker: any RESPBroker
     let table = ServerTable.all
     let allocator = ByteBufferAllocator()

@@ -236,7 +236,7 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
             reply = .names(live.map(\.name))
         case .counts(let names):
             reply = .counts(names.map { name in rooms[name].map { UInt64(table[$0].subscribers.count) } ?? 0 })
-        case .patterns: reply = .patterns(UInt64(patterns.count))
+        case .patterns: reply = .patterns(patterns.map(\.glob))
         }
         answer(.channels(token, .success(reply)))
     }
