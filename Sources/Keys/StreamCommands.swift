@@ -338,7 +338,7 @@ extension Keyspace {
                     )
                 }
             }
-            stream.setLastID(id)
+            stream.lastID = id
             if let added { stream.entriesAdded = added }
             if deleted != .zero { stream.maxDeletedID = deleted }
             return true
