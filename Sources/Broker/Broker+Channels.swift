@@ -205,9 +205,9 @@ extension Broker {
 
     /// To this node's own subscribers only.
     func forwardLocally(_ room: RoomName, _ relay: Relay, _ publications: [Publication]) -> Int {
-        forwardToPatterns(room, relay, publications)
         let row = relay.rooms[room]
         if row != nil { forward(room, relay, epoch: 0, publications) }
+        forwardToPatterns(room, relay, publications)
         var receivers = Int(row?.subscribers ?? 0)
         for pattern in allPatterns(relay) where pattern.pattern.matches(room.bytes) { receivers += Int(pattern.count) }
         return receivers

@@ -166,7 +166,9 @@ package final class Broker {
 
     /// The partition of a room: its slot's contiguous range.
     package func partition(of room: RoomName) -> PartitionID {
-        PartitionID(room.slot * UInt32(settings.partitions) / HashSlot.count)
+        // Events of keys keep their order over all their channels, as they do in Redis: so they share an owner.
+        if room.bytes.first == UInt8(ascii: "_"), room.bytes.starts(with: "__key".utf8) { return PartitionID(0) }
+        return PartitionID(room.slot * UInt32(settings.partitions) / HashSlot.count)
     }
 
     // MARK: Time

@@ -444,7 +444,8 @@ extension Broker {
         from node: NodeID
     ) {
         guard let relay = relay(partition), relay.owner == node else { return }
-        forwardToPatterns(room, relay, publications)
+        // As Redis does it: those who named the channel first, then those whose pattern it matches.
+        defer { forwardToPatterns(room, relay, publications) }
         guard let row = relay.rooms[room] else { return }
         guard row.isStored else {
             forward(room, relay, epoch: 0, publications)
