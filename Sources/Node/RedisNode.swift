@@ -42,7 +42,7 @@ extension NodeService {
         )
         let bridge = RedisBridge(adapter: adapter, shard: shards[0], configuration: configuration)
         let questions = Inbox<ShardMessage>(shard: shards[0], capacity: 4 << 20) { messages in
-            for message in messages { adapter.receive(message) }
+            adapter.receive(messages)
         }
 
         var edges: [GatewayShard] = []
@@ -70,7 +70,7 @@ extension NodeService {
                 descriptors: DescriptorWatch(limit: descriptors.soft, logger: logger),
                 ask: { messages in
                     if shard.index == 0 {
-                        for message in messages { adapter.receive(message) }
+                        adapter.receive(messages)
                     } else if !questions.post(contentsOf: messages) {
                         preconditionFailure("shard 0: the inbox of the Redis adapter overflowed")
                     }
@@ -91,13 +91,14 @@ extension NodeService {
             runtime.gateway = edge
             edges.append(edge)
         }
+        // Before the shards: at the end of a turn the adapter goes first, and hubs see in it what Redis has brought.
+        try await bridge.start()
         for runtime in all.runtimes {
             try await runtime.shard.loop.submit {
                 runtime.gateway?.start()
                 runtime.start()
             }.get()
         }
-        try await bridge.start()
 
         let host = own.bind.isEmpty ? own.host : own.bind
         let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)

@@ -72,10 +72,10 @@ package final class RedisAdapter: @unchecked Sendable {
         shard.setNeeds(.step)
     }
 
-    /// What a hub asks. On the loop.
-    package func receive(_ message: ShardMessage) {
-        core.onShardMessage(message)
-        shard.setNeeds(.step)
+    /// What hubs ask. On the loop; what comes of it is under way when it returns, so that it leaves in this turn.
+    package func receive(_ messages: [ShardMessage]) {
+        for message in messages { core.onShardMessage(message) }
+        step()
     }
 
     // MARK: Step

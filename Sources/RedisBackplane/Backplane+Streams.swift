@@ -595,6 +595,8 @@ extension Backplane {
         where readers[index].isReading && readers[index].isStale && now >= readers[index].nextUnblock {
             unblock(index)
         }
+        guard now >= nextSweep else { return }
+        nextSweep = now + .milliseconds(100)
         for row in rooms.indices {
             guard let room = rooms[row] else { continue }
             if isUp, room.state == .closed, !room.hubs.isEmpty || !room.waiting.isEmpty || !room.appends.isEmpty {

@@ -44,6 +44,7 @@ package final class Backplane {
     var cursors: [(owner: CursorOwner, position: Position)] = []
     var cursorRows: [CursorOwner: Int] = [:]
     var nextCursorFlush = Instant.zero
+    var nextSweep = Instant.zero
     var awaitsReplicas: [Append] = []
     var hasUnwaitedAppends = false
 

@@ -304,6 +304,59 @@ extension RealProcesses {
             }
         }
 
+        @Test(
+            "RA-05 RA-08 RA-13 Redis stalls for four seconds: members of a node hear each message once and in order",
+            .timeLimit(.minutes(3))
+        )
+        func stall() async throws {
+            try await run(nodes: 1) {
+                $0.environment = ["REDIS_SOCKET_TIMEOUT": "0.5"]
+            } _: { cluster, redis in
+                try await cluster.startAndAwaitReady()
+                let client = try await cluster.client(0)
+                let heard = Shared<[Int]>([])
+                let isSubscribed = Shared(false)
+                let events = client.subscribe("best:stall")
+                Task {
+                    for await event in events {
+                        switch event {
+                        case .subscribed: isSubscribed.change { $0 = true }
+                        case .message(let message):
+                            heard.change { $0.append(Int(String(decoding: message.data, as: UTF8.self)) ?? -1) }
+                        default: break
+                        }
+                    }
+                }
+                #expect(try await eventually(within: 20) { isSubscribed.value })
+                var number = 0
+                func speak(_ count: Int) async throws {
+                    for _ in 0..<count {
+                        number += 1
+                        _ = try await client.publish("best:stall", Array("\(number)".utf8))
+                    }
+                }
+                try await speak(20)
+                try redis.command(["CLIENT", "PAUSE", "4000", "ALL"])
+                let isFallback = try await eventually(within: 30) {
+                    try await speak(1)
+                    try await Task.sleep(for: .milliseconds(20))
+                    return try await redisStatus(cluster, 0).status.isFallback
+                }
+                #expect(isFallback)
+                let isBack = try await eventually(within: 60) {
+                    try await speak(1)
+                    try await Task.sleep(for: .milliseconds(20))
+                    return try await !redisStatus(cluster, 0).status.isFallback
+                }
+                #expect(isBack)
+                try await speak(20)
+                let last = number
+                _ = try await eventually(within: 30) { heard.value.last == last }
+                #expect(heard.value == Array(1...last))
+                await client.close()
+            }
+        }
+
         @Test("RA-31 a best-effort subscriber that was away does not get what it missed", .timeLimit(.minutes(3)))
         func atMostOnce() async throws {
             try await run { cluster, _ in

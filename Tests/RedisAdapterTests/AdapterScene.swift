@@ -91,7 +91,7 @@ final class AdapterScene: Sendable {
     }
 
     func tell(_ messages: ShardMessage...) async throws {
-        try await shards[0].loop.submit { for message in messages { self.adapter.receive(message) } }.get()
+        try await shards[0].loop.submit { self.adapter.receive(messages) }.get()
     }
 
     func request(_ commands: [RESPCommand]) async -> Result<[RESPValue], RedisError> {

@@ -157,7 +157,7 @@ import Testing
             let before = server.reads
             let adapter = scene.adapter
             try await scene.shards[0].loop.submit {
-                for number in 0..<100 { adapter.receive(announce("best:a", "\(number)")) }
+                for number in 0..<100 { adapter.receive([announce("best:a", "\(number)")]) }
             }.get()
             #expect(try await eventually { server.count("PUBLISH") == 101 })
             #expect(server.reads - before <= 2, "\(server.reads - before) reads for 100 publishes")

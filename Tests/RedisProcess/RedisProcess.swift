@@ -33,7 +33,7 @@ public final class RedisProcess: Sendable {
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     }
 
-    deinit { kill() }
+    deinit { stop() }
 
     /// Returns when it answers.
     public func start() throws {
