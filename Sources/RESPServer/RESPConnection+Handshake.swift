@@ -284,14 +284,14 @@ extension RESPConnection {
         reply.ok()
     }
 
-    /// Shows a command to the monitors of the node.
-    func feedMonitors(_ arguments: [[UInt8]]) {
+    /// Shows a command to the monitors of the node; not those of administrators, as in Redis.
+    func feedMonitors(_ row: Int, _ arguments: [[UInt8]]) {
+        let command = table.table.commands[row]
+        if command.flags.contains(.admin) || command.name == "quit" || command.name == "reset" && isMonitor { return }
         var line = "+\(shard.wall / 1000)."
         let micros = String(shard.wall % 1000 * 1000)
         line += String(repeating: "0", count: 6 - micros.utf8.count) + micros + " [\(database) \(address)]"
-        let word = String(decoding: arguments[0], as: UTF8.self).lowercased()
-        if ["monitor", "exec", "quit"].contains(word) { return }
-        let isSecret = word == "auth" || word == "hello"
+        let isSecret = command.name == "auth" || command.name == "hello"
         for (index, argument) in arguments.enumerated() {
             line += " " + (isSecret && index > 0 ? "\"(redacted)\"" : RESPConnection.quoted(argument))
         }

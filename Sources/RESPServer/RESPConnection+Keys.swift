@@ -129,7 +129,7 @@ extension RESPConnection {
         lastCommand = row
         lastSubcommand = ""
         count(command)
-        if shard.isMonitored { feedMonitors(arguments(base, ranges)) }
+        if shard.isMonitored { feedMonitors(row, arguments(base, ranges)) }
         if mayBlock || replyMode == .skip { sendUnit() }
         return true
     }

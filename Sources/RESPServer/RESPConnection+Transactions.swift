@@ -219,6 +219,7 @@ extension RESPConnection {
         let each = (shard.now - unitStarted).nanoseconds / 1000 / UInt64(max(1, replies.count))
         var next = 0
         for queued in queue where queued.isKeys && next < replies.count {
+            if shard.isMonitored { feedMonitors(queued.row, queued.arguments) }
             let isFailed = replies[next].first == UInt8(ascii: "-")
             shard.metrics.commands[queued.row].called(microseconds: each, failed: isFailed)
             if isFailed { countError(replies[next]) }

@@ -379,7 +379,8 @@ final class RESPConnection: ByteStreamHandler {
             lastSubcommand = String(decoding: arguments[1], as: UTF8.self).lowercased()
         }
         count(table.table.commands[row])
-        if shard.isMonitored { feedMonitors(arguments) }
+        // EXEC is shown after what it ran.
+        if shard.isMonitored, table.table.commands[row].name != "exec" { feedMonitors(row, arguments) }
     }
 
     func count(_ command: Command) {
@@ -406,6 +407,9 @@ final class RESPConnection: ByteStreamHandler {
         shard.metrics.commands[commandInHand.row].called(microseconds: microseconds, failed: isFailed)
         if isFailed { countError(reply.bytes[mark...]) }
         noteSlow(microseconds, commandInHand.arguments)
+        if shard.isMonitored, table.table.commands[commandInHand.row].name == "exec" {
+            feedMonitors(commandInHand.row, commandInHand.arguments)
+        }
         commandInHand.arguments = []
         if script != nil { return continueScript() }
         flushReply()
