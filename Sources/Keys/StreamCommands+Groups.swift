@@ -85,7 +85,7 @@ extension Keyspace {
         let options = try groupOptions(call, isCreate: true)
         try modifyGroups(call, creating: options.makesStream) { (stream, _) throws(CommandError) in
             if call.count > 8 { throw StreamCommands.wrongArguments(call) }
-            let id = call[4] == [UInt8(ascii: "$")] ? stream.lastID : try call.streamID(4)
+            let id = call.isByte(4, "$") ? stream.lastID : try call.streamID(4)
             let group = StreamGroup(name: call[3], lastID: id, entriesRead: options.entriesRead)
             guard stream.add(group) else { throw .message("BUSYGROUP Consumer Group name already exists") }
         }
@@ -100,7 +100,7 @@ extension Keyspace {
                 throw StreamCommands.noGroup(call.text(3), key: call.text(2))
             }
             if call.count > 7 { throw StreamCommands.wrongArguments(call) }
-            let id = call[4] == [UInt8(ascii: "$")] ? stream.lastID : try call.streamBound(4)
+            let id = call.isByte(4, "$") ? stream.lastID : try call.streamBound(4)
             stream[group: group].lastID = id
             stream[group: group].entriesRead = options.entriesRead
         }

@@ -71,7 +71,7 @@ private struct ReadOptions {
 
 extension StreamCommands {
     /// Where the keys of an XREAD or XREADGROUP are among its arguments; nil when it has none.
-    static func readKeys(_ arguments: [[UInt8]]) -> Range<Int>? {
+    package static func readKeys(_ arguments: [[UInt8]]) -> Range<Int>? {
         var index = 1
         while index < arguments.count {
             let word = arguments[index]
@@ -101,15 +101,17 @@ extension Keyspace {
         var served = 0
         var places: [(stream: StreamValue?, after: StreamID)] = []
         for index in options.keys {
+            // As in Redis 7.2, also when it had waited and another of its keys got another type meanwhile.
             let stream = try lookUp(StreamValue.self, call.database, call[index])
             let place = index + options.keys.count
-            if call[place] == [UInt8(ascii: "$")] {
+            if call.isByte(place, "$") {
                 let last = stream?.lastID ?? .zero
                 waiting.arguments[place] = Array(last.text.utf8)
                 places.append((stream, last))
-            } else if call[place] == [UInt8(ascii: ">")] {
+            } else if call.isByte(place, ">") {
                 throw .message(
-                    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+                    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> "
+                        + "option."
                 )
             } else {
                 places.append((stream, try call.streamID(place)))
@@ -210,17 +212,21 @@ extension Keyspace {
         guard let stream, stream.find(group: group) != nil else {
             let name = String(decoding: group, as: UTF8.self)
             throw .message(
-                "NOGROUP No such key '\(call.text(index))' or consumer group '\(name)' in XREADGROUP with GROUP option"
+                "NOGROUP No such key '\(call.text(index))' or consumer group '\(name)' in XREADGROUP with GROUP "
+                    + "option"
             )
         }
-        if call[place] == [UInt8(ascii: "$")] {
+        if call.isByte(place, "$") {
             throw .message(
-                "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer "
-                    + "by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an "
-                    + "empty result set."
+                "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this "
+                    + "consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just "
+                    + "return an empty result set."
             )
         }
-        return call[place] == [UInt8(ascii: ">")] ? nil : try call.streamID(place)
+        if call.isByte(place, ">") { return nil }
+        // To Redis the greatest ID is the same as `>`.
+        let id = try call.streamID(place)
+        return id == .max ? nil : id
     }
 
     /// The consumer of that name, made when there is none; notes that it was seen.

@@ -2,7 +2,7 @@ import Primitives
 import RESP
 
 /// Streams. Sources: https://redis.io/docs/latest/commands/?group=stream and the behaviour of redis-server 7.0.15.
-enum StreamCommands {
+package enum StreamCommands {
     static let table = """
         xack|-4|write fast|1 1 1|stream|5.0.0|Acknowledges entries of a consumer group.
         xadd|-5|write denyoom fast|1 1 1|stream|5.0.0|Appends an entry to a stream, making it if needed.
@@ -90,6 +90,11 @@ enum StreamCommands {
 extension Call {
     private static let invalidID = CommandError.message("ERR Invalid stream ID specified as stream command argument")
 
+    /// The argument is this one byte.
+    func isByte(_ index: Int, _ byte: Unicode.Scalar) -> Bool {
+        arguments[index].count == 1 && arguments[index][0] == UInt8(ascii: byte)
+    }
+
     /// An ID; not `-` or `+`.
     func streamID(_ index: Int) throws(CommandError) -> StreamID {
         guard let id = StreamID(arguments[index]) else { throw Call.invalidID }
@@ -98,8 +103,8 @@ extension Call {
 
     /// An ID, or `-` or `+` for the least and the greatest.
     func streamBound(_ index: Int, missingSequence: UInt64 = 0) throws(CommandError) -> StreamID {
-        if arguments[index] == [UInt8(ascii: "-")] { return .zero }
-        if arguments[index] == [UInt8(ascii: "+")] { return .max }
+        if isByte(index, "-") { return .zero }
+        if isByte(index, "+") { return .max }
         guard let id = StreamID(arguments[index], missingSequence: missingSequence) else { throw Call.invalidID }
         return id
     }
@@ -164,13 +169,14 @@ private struct StreamOptions {
         loop: while end < call.count {
             let isLast = end + 1 == call.count
             switch call {
-            case _ where isAdd && call[end] == [UInt8(ascii: "*")]:
+            case _ where isAdd && call.isByte(end, "*"):
                 break loop
             case _ where !isLast && (call.isWord(end, "maxlen") || call.isWord(end, "minid")):
                 try readTrim(call)
             case _ where !isLast && call.isWord(end, "limit"):
-                limit = try call.integer(end + 1)
-                if limit! < 0 { throw .message("ERR The LIMIT argument must be >= 0.") }
+                let given = try call.integer(end + 1)
+                if given < 0 { throw .message("ERR The LIMIT argument must be >= 0.") }
+                limit = given
                 end += 2
             case _ where isAdd && call.isWord(end, "nomkstream"):
                 createsStream = false
@@ -207,8 +213,8 @@ private struct StreamOptions {
         }
         let isLength = call.isWord(end, "maxlen")
         var isApproximate = false
-        if end + 2 < call.count, call[end + 1] == [UInt8(ascii: "~")] || call[end + 1] == [UInt8(ascii: "=")] {
-            isApproximate = call[end + 1] == [UInt8(ascii: "~")]
+        if end + 2 < call.count, call.isByte(end + 1, "~") || call.isByte(end + 1, "=") {
+            isApproximate = call.isByte(end + 1, "~")
             end += 1
         }
         if isLength {
@@ -222,8 +228,8 @@ private struct StreamOptions {
     }
 
     private mutating func readID(_ call: Call) throws(CommandError) {
-        if call[end].count < 128, call[end].suffix(2) == [UInt8(ascii: "-"), UInt8(ascii: "*")],
-            let ms = StreamID.number(call[end].dropLast(2))
+        if call[end].count < 128, call[end].last == UInt8(ascii: "*"),
+            call[end].dropLast().last == UInt8(ascii: "-"), let ms = StreamID.number(call[end].dropLast(2))
         {
             id = .milliseconds(ms)
         } else {
@@ -307,8 +313,9 @@ extension Keyspace {
         while index < call.count {
             guard index + 1 < call.count else { throw .syntax }
             if call.isWord(index, "entriesadded") {
-                added = try call.integer(index + 1)
-                if added! < 0 { throw .message("ERR entries_added must be positive") }
+                let given = try call.integer(index + 1)
+                if given < 0 { throw .message("ERR entries_added must be positive") }
+                added = given
             } else if call.isWord(index, "maxdeletedid") {
                 deleted = try call.streamID(index + 1)
                 if id < deleted {
@@ -331,7 +338,7 @@ extension Keyspace {
                     )
                 }
             }
-            stream.setLastID(id)
+            stream.lastID = id
             if let added { stream.entriesAdded = added }
             if deleted != .zero { stream.maxDeletedID = deleted }
             return true

@@ -60,7 +60,8 @@ struct StreamGroup: Sendable {
         var high = order.count
         while low < high {
             let middle = (low + high) / 2
-            if consumer(at: order[middle]).name.lexicographicallyPrecedes(name) { low = middle + 1 } else { high = middle }
+            let isBefore = consumer(at: order[middle]).name.lexicographicallyPrecedes(name)
+            if isBefore { low = middle + 1 } else { high = middle }
         }
         return low
     }

@@ -38,9 +38,9 @@ package struct StreamID: Hashable, Comparable, Sendable {
             self.init(ms, missingSequence)
             return
         }
-        guard let ms = StreamID.number(text[..<dash]), let seq = StreamID.number(text[text.index(after: dash)...]) else {
-            return nil
-        }
+        guard let ms = StreamID.number(text[..<dash]),
+            let seq = StreamID.number(text[text.index(after: dash)...])
+        else { return nil }
         self.init(ms, seq)
     }
 

@@ -30,7 +30,7 @@ extension StreamValue {
         // Each node and each group takes more than a byte.
         for _ in 0..<(try reader.readCount(limit: reader.remaining, "stream nodes")) {
             let node = try Node(from: &reader, after: previous)
-            previous = node.lastID
+            previous = node.ids.last
             nodes.append(node)
         }
         if let last = nodes.last?.ids.last, last > lastID { throw .malformed("stream ID") }
@@ -62,11 +62,36 @@ extension StreamValue.Node {
             if let before = ids.last ?? previous, id <= before { throw .malformed("stream ID") }
             ids.append(id)
             let length = try reader.readCount(limit: reader.remaining, "stream entry")
-            content.append(contentsOf: try reader.readRaw(count: length))
+            let entry = try reader.readRaw(count: length)
+            guard StreamValue.Node.isEntry(entry) else { throw .malformed("stream entry") }
+            content.append(contentsOf: entry)
             ends.append(content.count)
         }
         guard let last = ids.last, last <= lastID else { throw .malformed("stream ID") }
         self.init(ids: ids, ends: ends, content: content, deletedCount: deleted, lastID: lastID)
+    }
+
+    /// An entry is sent as it is, so it must be what `RESPWriter` writes: an array of bulk strings, two at least.
+    private static func isEntry(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        var position = 0
+        /// Reads `kind`, a number and a line's end.
+        func header(_ kind: UInt8) -> Int? {
+            guard position < bytes.count, bytes[position] == kind else { return nil }
+            let start = position + 1
+            guard let end = bytes[start...].firstIndex(of: 13), end + 1 < bytes.count, bytes[end + 1] == 10 else {
+                return nil
+            }
+            position = end + 2
+            return Decimal.integer(bytes[start..<end]).map(Int.init)
+        }
+        guard let count = header(UInt8(ascii: "*")), count > 0, count % 2 == 0 else { return false }
+        for _ in 0..<count {
+            guard let length = header(UInt8(ascii: "$")), length >= 0, length <= bytes.count - position - 2,
+                bytes[position + length] == 13, bytes[position + length + 1] == 10
+            else { return false }
+            position += length + 2
+        }
+        return position == bytes.count
     }
 }
 
