@@ -212,7 +212,8 @@ extension Keyspace {
         reply.array(found.count * 2)
         for row in found {
             reply.bulk(row.member)
-            reply.bulk(Decimal.text(of: row.score))
+            // Plus 0, because Redis shows -0 as 0 here.
+            reply.bulk(Decimal.text(of: row.score + 0))
         }
     }
 
