@@ -7,9 +7,8 @@ struct RandomCommands {
 
     init(seed: UInt64) { random = Xoshiro256(seed: seed) }
 
-    /// `$k` a key, `$v` a value, `$n` a small integer, `$i` any integer, `$f` a field, member or element, `$d` a
-    /// decimal, `$t` a time to live in milliseconds, `$x` a stream's ID, `$g` a group, `$c` a consumer, `$b` a bit's
-    /// place.
+    /// `$k` a key, `$v` a value, `$n` a small integer, `$i` any integer, `$f` a field, member or element, `$d` a decimal,
+    /// `$t` a time to live in milliseconds, `$x` a stream's ID, `$g` a group, `$c` a consumer, `$b` a bit's place.
     private static let templates: [String: String] = [
         "string": """
         SET $k $v|SET $k $v PX $t|SET $k $v KEEPTTL GET|SET $k $i|GET $k|GETEX $k PX $t|GETDEL $k|GETSET $k $v
@@ -46,15 +45,13 @@ struct RandomCommands {
         "sorted-set": """
         ZADD $k $d $f $d $f|ZADD $k GT CH $n $f|ZINCRBY $k $d $f|ZREM $k $f|ZRANGE $k 0 -1 WITHSCORES|ZRANK $k $f
         ZRANGEBYSCORE $k -inf $n|ZPOPMIN $k|ZPOPMAX $k 2|ZRANGESTORE $k $k 0 $n|ZUNIONSTORE $k 2 $k $k|ZSCAN $k 0
-        ZREMRANGEBYRANK $k 0 $n|BZPOPMIN $k $k 1|BZMPOP 1 1 $k MAX|ZINTERSTORE $k 2 $k $k|ZRANDMEMBER $k $n
-        ZCARD $k
+        ZREMRANGEBYRANK $k 0 $n|BZPOPMIN $k $k 1|BZMPOP 1 1 $k MAX|ZINTERSTORE $k 2 $k $k|ZRANDMEMBER $k $n|ZCARD $k
         """,
         "stream": """
         XADD $k * $f $v|XADD $k MAXLEN ~ 5 * $f $v $f $v|XADD $k $x $f $v|XDEL $k $x|XLEN $k|XRANGE $k - +
         XTRIM $k MAXLEN $n|XREAD COUNT 2 STREAMS $k 0|XREAD BLOCK 1000 STREAMS $k $|XGROUP CREATE $k $g $ MKSTREAM
         XGROUP CREATE $k $g 0|XGROUP DESTROY $k $g|XREADGROUP GROUP $g $c COUNT 2 STREAMS $k >|XACK $k $g $x
-        XREADGROUP GROUP $g $c BLOCK 500 STREAMS $k >|XPENDING $k $g - + 5|XCLAIM $k $g $c 0 $x
-        XINFO STREAM $k FULL
+        XREADGROUP GROUP $g $c BLOCK 500 STREAMS $k >|XPENDING $k $g - + 5|XCLAIM $k $g $c 0 $x|XINFO STREAM $k FULL
         XAUTOCLAIM $k $g $c 0 0|XGROUP SETID $k $g 0|XGROUP DELCONSUMER $k $g $c|XSETID $k $x
         """,
     ]
@@ -87,8 +84,8 @@ struct RandomCommands {
     private static let words = """
         NX XX GT LT CH GET EX PX EXAT KEEPTTL BY LIMIT STORE ALPHA DESC WITHSCORES REV BYSCORE BYLEX COUNT MATCH
         TYPE WEIGHTS
-        AGGREGATE SUM BLOCK STREAMS GROUP MAXLEN MINID ~ = * $ > - + # ( [ (1 [a ( +inf -inf nan LEFT RIGHT BEFORE
-        RANK IDX
+        AGGREGATE SUM BLOCK STREAMS GROUP MAXLEN MINID ~ = * $ > - + # ( [ (1 [a ( +inf -inf nan LEFT RIGHT
+        BEFORE RANK IDX
         LEN BIT WRAP OVERFLOW SET INCRBY u8 i64 AND NOT FULL JUSTID FORCE IDLE WITHVALUES REPLACE DB DELCONSUMER
         """
         .split { $0 == " " || $0 == "\n" }.map { Array($0.utf8) }
@@ -125,13 +122,14 @@ struct RandomCommands {
                     "18446744073709551615", String(below(100_000)),
                 ][below(8)]
         case "f":
-            let long = "long" + String(repeating: "y", count: 70)
-            text = ["a", "b", "c", "1", "2", "3", "member\(below(200))", long][below(8)]
+            text =
+                ["a", "b", "c", "1", "2", "3", "member\(below(200))", "long" + String(repeating: "y", count: 70)][
+                    below(8)
+                ]
         case "d": text = ["1", "0.5", "-3.25", "1e3", "100", "inf", "-0"][below(7)]
         case "t": text = String(below(3000))
         case "x":
-            let recent = "1700000000\(100 + below(900))-0"
-            text = ["0-1", "5-5", "1700000000000-0", recent, "99-\(below(9))"][below(5)]
+            text = ["0-1", "5-5", "1700000000000-0", "1700000000\(100 + below(900))-0", "99-\(below(9))"][below(5)]
         case "g": text = "group\(below(3))"
         case "c": text = "consumer\(below(4))"
         case "b": text = String(below(200))
