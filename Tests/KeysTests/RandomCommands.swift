@@ -7,8 +7,9 @@ struct RandomCommands {
 
     init(seed: UInt64) { random = Xoshiro256(seed: seed) }
 
-    /// `$k` a key, `$v` a value, `$n` a small integer, `$i` any integer, `$f` a field, member or element, `$d` a decimal,
-    /// `$t` a time to live in milliseconds, `$x` a stream's ID, `$g` a group, `$c` a consumer, `$b` a bit's place.
+    /// `$k` a key, `$v` a value, `$n` a small integer, `$i` any integer, `$f` a field, member or element, `$d` a
+    /// decimal, `$t` a time to live in milliseconds, `$x` a stream's ID, `$g` a group, `$c` a consumer, `$b` a bit's
+    /// place.
     private static let templates: [String: String] = [
         "string": """
         SET $k $v|SET $k $v PX $t|SET $k $v KEEPTTL GET|SET $k $i|GET $k|GETEX $k PX $t|GETDEL $k|GETSET $k $v

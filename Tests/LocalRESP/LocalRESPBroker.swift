@@ -207,7 +207,9 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
     }
 
     package func unsubscribe(_ session: SessionID, room: RoomName) -> Bool {
-        guard let row = rooms[room], let place = table[row].subscribers.firstIndex(of: session.slot) else { return false }
+        guard let row = rooms[room], let place = table[row].subscribers.firstIndex(of: session.slot) else {
+            return false
+        }
         table[row].subscribers.remove(at: place)
         return true
     }
