@@ -18,6 +18,8 @@ final class ProcessCluster: Sendable {
         var gateway: Int
         var mesh: Int
         var admin: Int
+        /// Redis clients; 0: none.
+        var resp: Int
         var data: String
         var host = "127.0.0.1"
         var url: String { "ws://127.0.0.1:\(gateway)/connection/websocket" }
@@ -43,6 +45,7 @@ final class ProcessCluster: Sendable {
         /// Same zone for all nodes.
         var zones = ["a", "b", "c", "d", "e"]
         var minFreeDisk = "0"
+        var hasRedisClients = false
         var environment: [String: String] = [:]
         var logLevel = "info"
     }
@@ -67,15 +70,16 @@ final class ProcessCluster: Sendable {
             + "/vencejo-test-\(getpid())-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         configurationPath = directory + "/cluster.toml"
-        let ports = try FreePorts.take(options.nodes * 3)
+        let ports = try FreePorts.take(options.nodes * 4)
         var nodes: [Node] = []
         for index in 0..<options.nodes {
             nodes.append(
                 Node(
                     id: "n\(index + 1)",
-                    gateway: ports[index * 3],
-                    mesh: ports[index * 3 + 1],
-                    admin: ports[index * 3 + 2],
+                    gateway: ports[index * 4],
+                    mesh: ports[index * 4 + 1],
+                    admin: ports[index * 4 + 2],
+                    resp: options.hasRedisClients ? ports[index * 4 + 3] : 0,
                     data: options.dataDirectories[index] ?? "\(directory)/data/n\(index + 1)"
                 )
             )
@@ -106,7 +110,7 @@ final class ProcessCluster: Sendable {
                 host = "\(node.host)"
                 zone = "\(options.zones[index % options.zones.count])"
                 gateway_port = \(node.gateway)
-                resp_port = 0
+                resp_port = \(node.resp)
                 mesh_port = \(node.mesh)
                 admin_port = \(node.admin)
                 data_dir = "\(node.data)"
