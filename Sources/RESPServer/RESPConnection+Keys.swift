@@ -403,37 +403,35 @@ extension RESPConnection {
         }
     }
 
-    /// One partition after the other: the cursor is that of the partition times the number of partitions, plus its
-    /// place among them.
+    /// One partition after the other. A partition's cursor is a point of the space of hashes, whose low bits are zero;
+    /// the partition's number goes there.
     private func scan(_ arguments: [[UInt8]], _ here: [Int]) {
-        let count = UInt64(max(1, here.count))
-        guard let cursor = UInt64(String(decoding: arguments[1], as: UTF8.self)), !here.isEmpty else {
-            if here.isEmpty {
-                reply.array(2)
-                reply.bulk("0")
-                reply.array(0)
-            } else {
-                fail("ERR invalid cursor")
-            }
+        guard let cursor = UInt64(String(decoding: arguments[1], as: UTF8.self)) else {
+            fail("ERR invalid cursor")
             return completeCommand()
         }
-        let place = Int(cursor % count)
+        let mask: UInt64 = 0xFFFF
+        guard let partition = here.first(where: { UInt64($0) >= cursor & mask }) else {
+            reply.array(2)
+            reply.bulk("0")
+            reply.array(0)
+            return completeCommand()
+        }
+        let inner = UInt64(partition) == cursor & mask ? cursor & ~mask : 0
         var asked = arguments
-        asked[1] = Array(String(cursor / count).utf8)
-        ask([here[place]], unit(asked), isReadOnly: true) { replies in
+        asked[1] = Array(String(inner).utf8)
+        ask([partition], unit(asked), isReadOnly: true) { replies in
             let bytes = replies[0]
-            guard let parts = ReplyScanner.elements(bytes), parts.count == 2,
+            if let parts = ReplyScanner.elements(bytes), parts.count == 2,
                 let text = ReplyScanner.bulk(bytes[parts[0]]), let next = UInt64(String(decoding: text, as: UTF8.self))
-            else {
+            {
+                let following = here.first { $0 > partition }.map { UInt64($0) } ?? 0
+                self.reply.array(2)
+                self.reply.bulk(String(next == 0 ? following : next & ~mask | UInt64(partition)))
+                self.reply.raw(bytes[parts[1]])
+            } else {
                 self.reply.raw(bytes)
-                return self.completeCommand()
             }
-            let (scaled, isTooLarge) = next.multipliedReportingOverflow(by: count)
-            let isLast = place + 1 == here.count
-            let shown = next == 0 || isTooLarge ? (isLast ? 0 : UInt64(place + 1)) : scaled &+ UInt64(place)
-            self.reply.array(2)
-            self.reply.bulk(String(shown))
-            self.reply.raw(bytes[parts[1]])
             self.completeCommand()
         }
     }
