@@ -308,7 +308,9 @@ extension RESPConnection {
                 keyspace += [Array(name.utf8), Array(value.utf8)]
             } else if let parameter = ConfigParameter.find(name) {
                 // What cannot be set may be set to what it is.
-                if case .fixed = parameter.kind, value == parameter.read(settings, listener) ?? parameter.standard { continue }
+                if case .fixed = parameter.kind, value == parameter.read(settings, listener) ?? parameter.standard {
+                    continue
+                }
                 switch parameter.checked(value) {
                 case .success(let text): own.append((parameter, text))
                 case .failure(let refusal): return refuse(name, refusal.text)

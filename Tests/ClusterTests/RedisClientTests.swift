@@ -77,7 +77,7 @@ extension RealProcesses {
         }
 
         @Test(
-            "RS-11 CL-06 T-18 kill -9 of the keys' owner under INCR: nothing acknowledged is lost, nothing is done twice",
+            "RS-11 CL-06 T-18 kill -9 of the keys' owner under INCR: nothing acknowledged is lost or done twice",
             .enabled(if: hasPython, "needs a Python with redis; see VENCEJO_PYTHON"),
             .timeLimit(.minutes(5))
         )
