@@ -13,7 +13,7 @@ struct Bench: ParsableCommand {
             Every subcommand starts the servers it measures on free loopback ports and kills them at the end. The exit \
             code is 1 when a threshold is broken or anything was lost, duplicated or reordered.
             """,
-        subcommands: [Fanout.self, Publish.self, Failover.self, Idle.self, List.self]
+        subcommands: [Fanout.self, Publish.self, Failover.self, Idle.self, RedisCommands.self, List.self]
     )
 }
 
@@ -117,6 +117,7 @@ struct List: ParsableCommand {
                     "longest silence, nothing acknowledged lost",
                 ],
                 ["idle", "N idle connections, then a burst to each", "memory per connection, before and after"],
+                ["redis", "Redis commands at one node's shim", "commands/s and CPU each, beside redis-server"],
             ]
         )
         print(detail.aligned(), terminator: "")

@@ -7,6 +7,8 @@ struct ClusterFile {
         var gatewayPort: UInt16
         var meshPort: UInt16
         var adminPort: UInt16
+        /// Redis clients; 0: none.
+        var respPort: UInt16 = 0
         var dataDirectory: String
     }
 
@@ -41,7 +43,7 @@ struct ClusterFile {
                 host = "127.0.0.1"
                 zone = "z\(index + 1)"
                 gateway_port = \(node.gatewayPort)
-                resp_port = 0
+                resp_port = \(node.respPort)
                 mesh_port = \(node.meshPort)
                 admin_port = \(node.adminPort)
                 data_dir = "\(node.dataDirectory)"

@@ -204,7 +204,7 @@ final class LoadLoop {
     @inline(__always)
     private func handle(_ connection: Connection, _ cut: Cut, _ payload: UnsafeRawBufferPointer) {
         // The empty command is the server's ping, and the client's answer to it.
-        if connection.state == .ready, cut.opcode < 3, payload.count != 2 {
+        if connection.state == .ready, cut.opcode < 3, payload.count != 2 || connection.framing == .resp {
             onMessage(connection, payload)
         } else {
             handleControl(connection, cut, payload)

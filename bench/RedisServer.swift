@@ -1,17 +1,18 @@
 import Glibc
 
-/// A redis-server of our own, on a free port, without persistence: Pub/Sub has none either.
+/// A redis-server of our own, on a free port; without persistence unless asked for: Pub/Sub has none either.
 final class RedisServer {
     let server: ServerProcess
     let port: UInt16
 
-    init(binary: String, workspace: Workspace) throws {
+    init(binary: String, workspace: Workspace, isAppendOnly: Bool = false) throws {
         port = try freePorts(count: 1)[0]
         let directory = try workspace.subdirectory("redis")
         server = try ServerProcess(
             name: "redis",
             arguments: [
-                binary, "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxclients",
+                binary, "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly",
+                isAppendOnly ? "yes" : "no", "--maxclients",
                 "19000", "--client-output-buffer-limit", "pubsub", "0", "0", "0", "--dir", directory,
             ],
             logPath: "\(directory)/redis.log"

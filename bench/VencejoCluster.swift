@@ -19,16 +19,23 @@ final class VencejoCluster {
     }
 
     /// Starts `nodeCount` nodes and waits until each of them is ready.
-    init(name: String, nodeCount: Int, binary: String, workspace: Workspace) throws {
+    init(
+        name: String,
+        nodeCount: Int,
+        binary: String,
+        workspace: Workspace,
+        hasRedisClients: Bool = false
+    ) throws {
         var nodes: [ClusterFile.Node] = []
-        let ports = try freePorts(count: nodeCount * 3)
+        let ports = try freePorts(count: nodeCount * 4)
         for index in 0..<nodeCount {
             nodes.append(
                 ClusterFile.Node(
                     id: "n\(index + 1)",
-                    gatewayPort: ports[index * 3],
-                    meshPort: ports[index * 3 + 1],
-                    adminPort: ports[index * 3 + 2],
+                    gatewayPort: ports[index * 4],
+                    meshPort: ports[index * 4 + 1],
+                    adminPort: ports[index * 4 + 2],
+                    respPort: hasRedisClients ? ports[index * 4 + 3] : 0,
                     dataDirectory: try workspace.subdirectory("\(name)/n\(index + 1)")
                 )
             )
