@@ -32,12 +32,14 @@ extension RESPConnection {
     }
 
     private static let clientHelp = [
-        "GETNAME", "    Return the name of the current connection.", "GETREDIR", "    Always -1: there is no client tracking.",
+        "GETNAME", "    Return the name of the current connection.", "GETREDIR",
+        "    Always -1: there is no client tracking.",
         "ID", "    Return the ID of the current connection.", "INFO",
         "    Return information about the current client connection.", "KILL <ip:port>",
         "    Kill connection made from <ip:port>.", "KILL <option> <value> [<option> <value> [...]]",
         "    Kill connections. Options are:", "    * ADDR (<ip:port>|<unixsocket>:0)", "    * LADDR (<ip:port>)",
-        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "    * USER <username>", "    * SKIPME (YES|NO)", "    * ID <client-id>",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "    * USER <username>", "    * SKIPME (YES|NO)",
+        "    * ID <client-id>",
         "LIST [options ...]", "    Return information about client connections. Options:",
         "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)", "    * ID <client-id> [<client-id> [...]]",
         "UNPAUSE", "    Stop the current client pause, resuming traffic.",

@@ -6,7 +6,9 @@ import RESP
 extension RESPConnection {
     func cluster(_ arguments: [[UInt8]]) {
         guard listener.face == .cluster else { return fail("ERR This instance has cluster support disabled") }
-        guard let topology = shard.node.topology else { return fail("CLUSTERDOWN The cluster's members are not known yet") }
+        guard let topology = shard.node.topology else {
+            return fail("CLUSTERDOWN The cluster's members are not known yet")
+        }
         switch lastSubcommand {
         case "slots": clusterSlots(topology)
         case "shards": clusterShards(topology)

@@ -30,16 +30,21 @@ extension RESPConnection {
                     "DOCS [<command-name> ...]", "    Return documentation details about multiple Redis commands.",
                     "    If no command names are given, documentation details for all", "    commands are returned.",
                     "GETKEYS <full-command>", "    Return the keys from a full Redis command.",
-                    "GETKEYSANDFLAGS <full-command>", "    Return the keys and the access flags from a full Redis command.",
+                    "GETKEYSANDFLAGS <full-command>",
+                    "    Return the keys and the access flags from a full Redis command.",
                 ]
             )
         }
     }
 
-    private var visibleRows: [Int] { table.table.commands.indices.filter { table.isCommand($0) && isVisible(table.table.commands[$0]) } }
+    private var visibleRows: [Int] {
+        table.table.commands.indices.filter { table.isCommand($0) && isVisible(table.table.commands[$0]) }
+    }
 
     private func row(_ name: [UInt8]) -> Int? {
-        guard let row = name.withUnsafeBytes({ table.find($0) }), isVisible(table.table.commands[row]) else { return nil }
+        guard let row = name.withUnsafeBytes({ table.find($0) }), isVisible(table.table.commands[row]) else {
+            return nil
+        }
         return row
     }
 

@@ -248,7 +248,8 @@ extension RESPConnection {
                 [
                     "GET <pattern>", "    Return parameters matching the glob-like <pattern> and their values.",
                     "SET <directive> <value>", "    Set the configuration <directive> to <value>.", "RESETSTAT",
-                    "    Reset statistics reported by the INFO command.", "REWRITE", "    Rewrite the configuration file.",
+                    "    Reset statistics reported by the INFO command.", "REWRITE",
+                    "    Rewrite the configuration file.",
                 ]
             )
         }
@@ -262,7 +263,9 @@ extension RESPConnection {
         var rows: [(String, String)] = []
         let stored = shard.node.storedParameters
         for parameter in ConfigParameter.all where matches(parameter.name) {
-            rows.append((parameter.name, parameter.read(settings, listener) ?? stored[parameter.name] ?? parameter.standard))
+            rows.append(
+                (parameter.name, parameter.read(settings, listener) ?? stored[parameter.name] ?? parameter.standard)
+            )
         }
         guard listener.face != .sentinel, KeyspaceConfiguration.names.contains(where: matches) else {
             return write(parameters: rows)
@@ -305,7 +308,9 @@ extension RESPConnection {
                 keyspace += [Array(name.utf8), Array(value.utf8)]
             } else if let parameter = ConfigParameter.find(name) {
                 // What cannot be set may be set to what it is.
-                if case .fixed = parameter.kind, value == parameter.read(settings, listener) ?? parameter.standard { continue }
+                if case .fixed = parameter.kind, value == parameter.read(settings, listener) ?? parameter.standard {
+                    continue
+                }
                 switch parameter.checked(value) {
                 case .success(let text): own.append((parameter, text))
                 case .failure(let refusal): return refuse(name, refusal.text)
@@ -347,7 +352,8 @@ extension RESPConnection {
 
     /// The longest argument is the keyspace's setting, and the parser's of this node.
     private func applyToParser(_ pairs: [[UInt8]]) {
-        for index in stride(from: 0, to: pairs.count, by: 2) where pairs[index].elementsEqual("proto-max-bulk-len".utf8) {
+        for index in stride(from: 0, to: pairs.count, by: 2) where pairs[index].elementsEqual("proto-max-bulk-len".utf8)
+        {
             guard let bytes = Decimal.memory(pairs[index + 1]) else { continue }
             shard.node.change(from: shard) { settings, _ in settings.request.bulk = Int(clamping: bytes) }
         }
@@ -355,7 +361,9 @@ extension RESPConnection {
 
     private func resetStatistics() {
         waiting = .shards
-        shard.node.gather(from: shard) { shard in shard.metrics.reset() } _: { _ in
+        shard.node.gather(from: shard) { shard in
+            shard.metrics.reset()
+        } _: { _ in
             self.shard.node.resetStatistics()
             self.ask(
                 Array(0..<self.keyPartitions),

@@ -87,10 +87,13 @@ extension RESPConnection {
         }
         if arguments.count == 1 { wanted = RESPConnection.sections }
         if listener.face == .sentinel, arguments.count == 1 || wanted.count > 2 { wanted.append("sentinel") }
-        let order = RESPConnection.sections + RESPConnection.moreSections + (listener.face == .sentinel ? ["sentinel"] : [])
+        let order =
+            RESPConnection.sections + RESPConnection.moreSections + (listener.face == .sentinel ? ["sentinel"] : [])
         let chosen = order.filter { wanted.contains($0) }
         waiting = .shards
-        shard.node.gather(from: shard) { $0.metrics } _: { all in
+        shard.node.gather(from: shard) {
+            $0.metrics
+        } _: { all in
             var sum = all[0]
             for other in all.dropFirst() { sum.add(other) }
             self.infoFromKeys(chosen, sum)

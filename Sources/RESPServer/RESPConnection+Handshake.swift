@@ -27,7 +27,9 @@ extension RESPConnection {
     }
 
     func databaseNumber(_ text: [UInt8]) -> Int? {
-        guard let number = Decimal.integer(text), number >= 0, number < Int64(Keyspace.databaseCount) else { return nil }
+        guard let number = Decimal.integer(text), number >= 0, number < Int64(Keyspace.databaseCount) else {
+            return nil
+        }
         return listener.face == .cluster && number > 0 ? nil : Int(number)
     }
 
@@ -327,7 +329,10 @@ extension RESPConnection {
     // MARK: HELP
 
     func help(_ container: String, _ lines: [String]) {
-        let all = ["\(container) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"] + lines + ["HELP", "    Print this help."]
+        let all =
+            ["\(container) <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"] + lines + [
+                "HELP", "    Print this help.",
+            ]
         reply.array(all.count)
         for line in all { reply.simple(line) }
     }

@@ -38,7 +38,8 @@ extension RESPConnection {
     /// The key partition of a command. `arguments` has the name first.
     func place(_ row: Int, _ arguments: [[UInt8]]) -> Place {
         let facts = CommandFacts.all[RESPConnection.container(table.table.commands[row].name)] ?? table.facts[row]
-        let specs = arguments.count > 1 ? facts.subcommand(arguments[1])?.facts.keySpecs ?? facts.keySpecs : facts.keySpecs
+        let specs =
+            arguments.count > 1 ? facts.subcommand(arguments[1])?.facts.keySpecs ?? facts.keySpecs : facts.keySpecs
         let keys = CommandKeys.positions(table.table.commands[row].name, specs, arguments) ?? []
         guard let first = keys.first else {
             return RESPConnection.isEverywhere(table.table.commands[row].name) ? .everywhere : .partition(0, slot: nil)

@@ -221,10 +221,18 @@ extension RESPConnection {
         let all = (kind == .channel ? channels : shardChannels).sorted { $0.value < $1.value }.map(\.key)
         for name in named.isEmpty ? all : named {
             forget(kind, name)
-            writeAcknowledgement(word, name, kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count)
+            writeAcknowledgement(
+                word,
+                name,
+                kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count
+            )
         }
         if named.isEmpty, all.isEmpty {
-            writeAcknowledgement(word, nil, kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count)
+            writeAcknowledgement(
+                word,
+                nil,
+                kind == .channel ? channels.count + subscribedPatterns.count : shardChannels.count
+            )
         }
         completePushes()
     }
@@ -395,7 +403,8 @@ extension RESPConnection {
             help(
                 "PUBSUB",
                 [
-                    "CHANNELS [<pattern>]", "    Return the currently active channels matching a <pattern> (default: '*').",
+                    "CHANNELS [<pattern>]",
+                    "    Return the currently active channels matching a <pattern> (default: '*').",
                     "NUMPAT", "    Return number of subscriptions to patterns.", "NUMSUB [<channel> ...]",
                     "    Return the number of subscribers for the specified channels, excluding",
                     "    pattern subscriptions(default: no channels).", "SHARDCHANNELS [<pattern>]",
@@ -478,7 +487,8 @@ extension RESPConnection {
             let entry = RESPShard.Channel(room: RoomName(channel), name: channel, kind: .channel)
             emit(EncodedMessage(channel: entry, payload: payload[...]).bytes(isRESP3: version >= 3))
         }
-        for (pattern, _) in subscribedPatterns.sorted(by: { $0.value < $1.value }) where Glob(pattern).matches(channel) {
+        for (pattern, _) in subscribedPatterns.sorted(by: { $0.value < $1.value }) where Glob(pattern).matches(channel)
+        {
             let message = EncodedMessage(pattern: pattern, name: channel[...], payload: payload[...])
             emit(message.bytes(isRESP3: version >= 3))
         }

@@ -74,8 +74,10 @@ extension RESPConnection {
             || transaction!.bytes + bytes > settings.transactionBytes
         {
             transaction?.isRefused = true
-            reply.error("ERR transaction too large: its bounds are \(settings.transactionCommands) commands and "
-                + "\(settings.transactionBytes) bytes")
+            reply.error(
+                "ERR transaction too large: its bounds are \(settings.transactionCommands) commands and "
+                    + "\(settings.transactionBytes) bytes"
+            )
         } else if isKeys, case .refused(let text) = placeIfSpread(row, arguments) {
             transaction?.isRefused = true
             reply.error(text)
@@ -167,7 +169,9 @@ extension RESPConnection {
                 home = (partition, slot)
             case .everywhere:
                 if keyPartitions > 1 {
-                    return fail("ERR \(table.table.commands[queued.row].name) in a transaction needs a single key partition")
+                    return fail(
+                        "ERR \(table.table.commands[queued.row].name) in a transaction needs a single key partition"
+                    )
                 }
             case .refused(let text): return fail("EXECABORT Transaction discarded because of: \(text)")
             }

@@ -192,7 +192,8 @@ final class RESPConnection: ByteStreamHandler {
         guard !bytes.isEmpty else { return nil }
         do throws(RESPProtocolError) {
             let limits = isAuthenticated ? settings.request : RESPLimits.unauthenticated
-            guard case .command(let consumed) = try parser.parse(bytes, limits: limits, isAuthenticated: isAuthenticated)
+            guard
+                case .command(let consumed) = try parser.parse(bytes, limits: limits, isAuthenticated: isAuthenticated)
             else { return nil }
             if parser.arguments.isEmpty { return consumed }
             let isTaken =
@@ -310,7 +311,8 @@ final class RESPConnection: ByteStreamHandler {
     private func contextError(_ command: Command) -> String? {
         guard isSubscriber, version < 3 else { return nil }
         switch command.name {
-        case "ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit", "reset":
+        case "ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit",
+            "reset":
             return nil
         default:
             return "ERR Can't execute '\(command.name)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "

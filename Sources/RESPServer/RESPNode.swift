@@ -201,7 +201,11 @@ package final class RESPNode: Sendable {
 
     func subscribed(_ kind: ChannelKind, _ name: [UInt8]) {
         state.withLock { state in
-            if kind == .channel { state.channels[name, default: 0] += 1 } else { state.shardChannels[name, default: 0] += 1 }
+            if kind == .channel {
+                state.channels[name, default: 0] += 1
+            } else {
+                state.shardChannels[name, default: 0] += 1
+            }
         }
     }
 

@@ -13,7 +13,9 @@ extension RESPConnection {
         ]
         guard let allowed = counts[name] else {
             let shown = String(decoding: arguments[1].prefix(128), as: UTF8.self)
-            return fail("ERR Unknown sentinel subcommand '\(shown)', or one that other Sentinels use: there are none here")
+            return fail(
+                "ERR Unknown sentinel subcommand '\(shown)', or one that other Sentinels use: there are none here"
+            )
         }
         guard allowed.contains(arguments.count) else {
             return fail("ERR wrong number of arguments for 'sentinel|\(name)' command")
@@ -86,7 +88,12 @@ extension RESPConnection {
 
     private func masterFields(_ topology: RESPTopology) -> [(String, String)] {
         let none = RESPTopology.Node(
-            id: "", host: "", port: 0, clusterPort: 0, sentinelPort: 0, isAlive: false
+            id: "",
+            host: "",
+            port: 0,
+            clusterPort: 0,
+            sentinelPort: 0,
+            isAlive: false
         )
         let master = topology.master
         let node = master ?? none

@@ -159,7 +159,10 @@ extension RESPConnection {
             return fail("ERR Unknown category '\(String(decoding: arguments[2].prefix(128), as: UTF8.self))'")
         }
         let names = table.table.commands.indices
-            .filter { table.isCommand($0) && isVisible(table.table.commands[$0]) && table.facts[$0].categories.contains(category) }
+            .filter {
+                table.isCommand($0) && isVisible(table.table.commands[$0])
+                    && table.facts[$0].categories.contains(category)
+            }
             .map { table.table.commands[$0].name }
         reply.array(names.count)
         for name in names { reply.bulk(name) }

@@ -93,7 +93,8 @@ enum ServerCommands {
         "acl": { $0.acl($1) }, "asking": { connection, _ in connection.clusterOnly() },
         "auth": { $0.auth($1) }, "bgrewriteaof": { connection, _ in connection.backgroundRewrite() },
         "bgsave": { $0.backgroundSave($1) }, "client": { $0.client($1) }, "cluster": { $0.cluster($1) },
-        "command": { $0.command($1) }, "config": { $0.config($1) }, "discard": { connection, _ in connection.discard() },
+        "command": { $0.command($1) }, "config": { $0.config($1) },
+        "discard": { connection, _ in connection.discard() },
         "echo": { $0.reply.bulk($1[1]) }, "exec": { connection, _ in connection.execute() },
         "function": { $0.flushOnly($1) }, "hello": { $0.hello($1) }, "info": { $0.info($1) },
         "lastsave": { connection, _ in connection.lastSave() }, "latency": { $0.latency($1) },
@@ -150,7 +151,9 @@ struct ServerTable: Sendable {
             let parts = command.name.split(separator: "|").map { Array($0.utf8) }
             if parts.count == 2, let container = table.find(parts[0]) {
                 // MEMORY's help is not the keyspace's alone.
-                if command.name != "memory|help" { subrows[container.index, default: []].append((parts[1], command.index)) }
+                if command.name != "memory|help" {
+                    subrows[container.index, default: []].append((parts[1], command.index))
+                }
                 continue
             }
             var place = parts[0].withUnsafeBytes { ServerTable.hash($0) } & 1023
@@ -206,6 +209,8 @@ extension CommandFacts {
     /// Of a command that the facts do not know: what its row says.
     init(_ command: Command) {
         flags = Command.Flags.names.filter { command.flags.contains($0.1) }.map(\.0)
-        categories = [command.flags.contains(.write) ? "write" : "read", command.flags.contains(.fast) ? "fast" : "slow"]
+        categories = [
+            command.flags.contains(.write) ? "write" : "read", command.flags.contains(.fast) ? "fast" : "slow",
+        ]
     }
 }

@@ -8,7 +8,12 @@ let face: RESPFace = arguments.count > 2 && arguments[2] == "cluster" ? .cluster
 let partitions = arguments.count > 3 ? Int(arguments[3]) ?? 1 : 1
 var settings = RESPSettings()
 settings.runID = String(repeating: "a", count: 40)
-let server = try await LocalRESPServer.start(settings: settings, keyPartitions: partitions, faces: [face], ports: [port])
+let server = try await LocalRESPServer.start(
+    settings: settings,
+    keyPartitions: partitions,
+    faces: [face],
+    ports: [port]
+)
 if face == .cluster {
     let me = RESPTopology.Node(
         id: String(repeating: "a", count: 40),
