@@ -1,11 +1,12 @@
 import Primitives
 
-/// What `COMMAND` says of a command beside its row in the table: all flags, ACL categories, tips, key specifications and
-/// subcommands.
+/// What `COMMAND` says of a command beside its row in the table: all flags, ACL categories, tips, key specifications
+/// and subcommands.
 ///
 /// Rows are text, `name|flags|categories|tips|key specs`; a subcommand is named `container:name` and goes on with
 /// `|arity|first last step|since|summary`. Key specifications are separated by `#`, each `flags;begin;find;notes`:
-/// begin is `i <index>`, `k <keyword> <start>` or `u`; find is `r <last> <step> <limit>`, `n <at> <first> <step>` or `u`.
+/// begin is `i <index>`, `k <keyword> <start>` or `u`; find is `r <last> <step> <limit>`, `n <at> <first> <step>` or
+/// `u`.
 /// Source of the facts: redis-server 7.0.15's `COMMAND` and `COMMAND DOCS`
 /// (https://redis.io/docs/latest/develop/reference/key-specs/).
 struct CommandFacts: Sendable {

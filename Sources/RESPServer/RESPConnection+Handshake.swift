@@ -221,7 +221,8 @@ extension RESPConnection {
         }
     }
 
-    /// A write is answered when a majority has it; WAIT says how many replicas besides the owner do, and waits for more.
+    /// A write is answered when a majority has it; WAIT says how many replicas besides the owner do, and waits for
+    /// more.
     func wait(_ arguments: [[UInt8]]) {
         guard let count = Decimal.integer(arguments[1]) else {
             return fail("ERR value is not an integer or out of range")

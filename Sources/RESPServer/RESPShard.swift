@@ -8,8 +8,8 @@ import Rooms
 /// The shim of one shard: its connections, and what the broker has for them. Confined to the shard's loop.
 ///
 /// The driver calls `handle` with the broker's directives after it has settled the broker in the tick's step phase, for
-/// which the shim asks by `Shard.setNeeds(.step)`. Output is gathered during a tick; at its end each connection that has
-/// some is written and flushed once.
+/// which the shim asks by `Shard.setNeeds(.step)`. Output is gathered during a tick; at its end each connection that
+/// has some is written and flushed once.
 package final class RESPShard: @unchecked Sendable {
     package let node: RESPNode
     let loop: Shard

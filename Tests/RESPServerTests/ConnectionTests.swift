@@ -121,7 +121,9 @@ struct ConnectionTests {
         let first = Int(a("CLIENT ID").dropFirst()) ?? 0
         let second = Int(b("CLIENT ID").dropFirst()) ?? 0
         #expect(second > first)
-        #expect(a.call([Array("client".utf8), Array("setname".utf8), Array("a b".utf8)]).hasPrefix("-ERR Client names"))
+        #expect(
+            a.call([Array("client".utf8), Array("setname".utf8), Array("a b".utf8)]).hasPrefix("-ERR Client names")
+        )
         #expect(a("client SETNAME one") == "OK")
         #expect(a("CLIENT SETINFO lib-name redis-py") == "OK")
         #expect(a("CLIENT INFO").contains("name=one "))
@@ -132,7 +134,9 @@ struct ConnectionTests {
         #expect(b("CLIENT KILL 1.2.3.4:5") == "-ERR No such client")
         #expect(b("CLIENT NOPE") == "-ERR unknown subcommand 'NOPE'. Try CLIENT HELP.")
         #expect(b("CLIENT KILL") == "-ERR wrong number of arguments for 'client|kill' command")
-        b.raw("CLIENT REPLY OFF\r\nPING\r\nSET x 1\r\nCLIENT REPLY ON\r\nGET x\r\nCLIENT REPLY SKIP\r\nGET x\r\nPING\r\n")
+        b.raw(
+            "CLIENT REPLY OFF\r\nPING\r\nSET x 1\r\nCLIENT REPLY ON\r\nGET x\r\nCLIENT REPLY SKIP\r\nGET x\r\nPING\r\n"
+        )
         #expect(b.reply() == "OK")
         #expect(b.reply() == "1")
         #expect(b.reply() == "PONG")
@@ -198,7 +202,8 @@ struct ConnectionTests {
         for name in [
             "redis_version", "vencejo_version", "redis_mode", "run_id", "arch_bits", "tcp_port", "uptime_in_seconds",
             "process_id", "connected_clients", "blocked_clients", "maxclients", "used_memory", "used_memory_human",
-            "used_memory_rss", "used_memory_peak", "maxmemory", "maxmemory_policy", "mem_fragmentation_ratio", "loading",
+            "used_memory_rss", "used_memory_peak", "maxmemory", "maxmemory_policy", "mem_fragmentation_ratio",
+            "loading",
             "rdb_last_save_time", "rdb_last_bgsave_status", "aof_enabled", "aof_last_write_status",
             "total_connections_received", "total_commands_processed", "instantaneous_ops_per_sec",
             "total_net_input_bytes", "total_net_output_bytes", "rejected_connections", "expired_keys", "evicted_keys",
@@ -223,20 +228,27 @@ struct ConnectionTests {
         let server = try await LocalRESPServer.start()
         let client = try RESPClient(server)
         #expect(client("CONFIG SET maxmemory 1gb maxmemory-policy allkeys-lru") == "OK")
-        #expect(client("CONFIG GET maxmemory maxmemory-policy") == "[maxmemory-policy allkeys-lru maxmemory 1073741824]")
+        #expect(
+            client("CONFIG GET maxmemory maxmemory-policy") == "[maxmemory-policy allkeys-lru maxmemory 1073741824]"
+        )
         #expect(client("CONFIG SET maxclients 77 hash-max-listpack-entries nope").hasPrefix("-ERR CONFIG SET failed"))
         #expect(client("CONFIG GET maxclients") == "[maxclients 10000]")
         #expect(client("CONFIG SET nope 1") == "-ERR Unknown option or number of arguments for CONFIG SET - 'nope'")
         #expect(client("CONFIG SET port 1").contains("can't set immutable config"))
         #expect(client("CONFIG GET nothing-such") == "[]")
-        for pair in ["appendonly yes", "appendfsync everysec", "slowlog-log-slower-than 5", "timeout 100", "lua-time-limit 10"] {
+        for pair in [
+            "appendonly yes", "appendfsync everysec", "slowlog-log-slower-than 5", "timeout 100", "lua-time-limit 10",
+        ] {
             #expect(client("CONFIG SET \(pair)") == "OK")
             #expect(client("CONFIG GET \(pair.split(separator: " ")[0])") == "[\(pair)]")
         }
-        #expect(client("CONFIG SET client-output-buffer-limit pubsub") .hasPrefix("-ERR"))
-        #expect(client.call([
-            Array("config".utf8), Array("set".utf8), Array("client-output-buffer-limit".utf8), Array("pubsub 1mb 0 0".utf8),
-        ]) == "OK")
+        #expect(client("CONFIG SET client-output-buffer-limit pubsub").hasPrefix("-ERR"))
+        #expect(
+            client.call([
+                Array("config".utf8), Array("set".utf8), Array("client-output-buffer-limit".utf8),
+                Array("pubsub 1mb 0 0".utf8),
+            ]) == "OK"
+        )
         #expect(client("CONFIG GET client-output-buffer-limit").contains("pubsub 1048576 0 0"))
         #expect(client("CONFIG SET list-max-ziplist-size 5") == "OK")
         #expect(client("CONFIG GET list-max-listpack-size") == "[list-max-listpack-size 5]")
@@ -304,7 +316,9 @@ struct ConnectionTests {
 
     // MARK: Outcomes
 
-    @Test("RS-15 A write that was certainly not done is answered TRYAGAIN; one of unknown outcome closes the connection")
+    @Test(
+        "RS-15 A write that was certainly not done is answered TRYAGAIN; one of unknown outcome closes the connection"
+    )
     func outcomes() async throws {
         let server = try await LocalRESPServer.start()
         let client = try RESPClient(server)
@@ -378,9 +392,11 @@ struct ConnectionTests {
         #expect(client("READONLY") == "-ERR This instance has cluster support disabled")
         #expect(client("CLUSTER NODES") == "-ERR This instance has cluster support disabled")
         var chance = Xoshiro256(seed: 11)
-        let words = RESPMetrics.commandNames.flatMap { $0.split(separator: "|").map(String.init) } + [
-            "*", "0", "-1", "18446744073709551615", "nan", "", "LIST", "GET", "STREAMS", "BLOCK", "\u{0}\r\n", "{a}",
-        ]
+        let words =
+            RESPMetrics.commandNames.flatMap { $0.split(separator: "|").map(String.init) } + [
+                "*", "0", "-1", "18446744073709551615", "nan", "", "LIST", "GET", "STREAMS", "BLOCK", "\u{0}\r\n",
+                "{a}",
+            ]
         // These end the connection, or are answered by other than one reply.
         let never = [
             "quit", "monitor", "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
@@ -405,7 +421,10 @@ struct ConnectionTests {
     func commandTable() async throws {
         let server = try await LocalRESPServer.start()
         let client = try RESPClient(server)
-        #expect(client("COMMAND COUNT") == ":\(RESPMetrics.commandNames.filter { !$0.contains("|") && $0 != "sentinel" }.count)")
+        #expect(
+            client("COMMAND COUNT")
+                == ":\(RESPMetrics.commandNames.filter { !$0.contains("|") && $0 != "sentinel" }.count)"
+        )
         #expect(client("COMMAND INFO get nope").hasPrefix("[[get :2 [readonly fast] :1 :1 :1 [@read @string @fast] []"))
         #expect(client("COMMAND INFO get nope").hasSuffix(" nil]"))
         #expect(client("COMMAND GETKEYS mset a 1 b 2") == "[a b]")

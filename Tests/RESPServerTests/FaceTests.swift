@@ -1,5 +1,5 @@
-import Locks
 import LocalRESP
+import Locks
 import OwnThread
 import RESPServer
 import Testing
@@ -64,7 +64,11 @@ struct FaceTests {
 
     @Test("RS-18 With proxying a cluster face answers for all keys; several key partitions look like one server")
     func proxying() async throws {
-        let server = try await LocalRESPServer.start(keyPartitions: 3, faces: [.cluster, .standalone], proxiesKeys: true)
+        let server = try await LocalRESPServer.start(
+            keyPartitions: 3,
+            faces: [.cluster, .standalone],
+            proxiesKeys: true
+        )
         server.node.setTopology(FaceTests.topology(owners: [1, 1, 2]))
         let client = try RESPClient(server)
         for number in 0..<100 { #expect(client("SET k\(number) \(number)") == "OK") }

@@ -161,5 +161,7 @@ final class RESPClient: @unchecked Sendable {
 
 /// A value of an INFO reply.
 func field(_ info: String, _ name: String) -> String? {
-    info.split(whereSeparator: \.isNewline).first { $0.hasPrefix(name + ":") }.map { String($0.dropFirst(name.count + 1)) }
+    info.split(whereSeparator: \.isNewline).first { $0.hasPrefix(name + ":") }.map {
+        String($0.dropFirst(name.count + 1))
+    }
 }

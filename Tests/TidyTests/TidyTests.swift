@@ -74,7 +74,10 @@ import Testing
 
 /// The simulator: it runs everything, and only tests import it.
 private func isProof(_ target: String) -> Bool {
-    ["DiskSimulation", "OwnThread", "SimulationKit", "Simulate", "simulate"].contains(target)
+    [
+        "DiskSimulation", "LocalRESP", "OwnThread", "RESPTestServer", "SimulationKit", "Simulate", "resp-test-server",
+        "simulate",
+    ].contains(target)
 }
 
 @Suite struct ImportTests {
