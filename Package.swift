@@ -178,6 +178,18 @@ let package = Package(
             path: "Tests/Simulate",
             swiftSettings: common
         ),
+        .target(
+            name: "LocalRESP",
+            dependencies: ["Broker", "EventLoops", "Keys", "Primitives", "RESPServer", "Rooms", nioCore],
+            path: "Tests/LocalRESP",
+            swiftSettings: common
+        ),
+        .executableTarget(
+            name: "resp-test-server",
+            dependencies: ["LocalRESP", "RESPServer"],
+            path: "Tests/RESPTestServer",
+            swiftSettings: common
+        ),
         tests("PrimitivesTests", ["Primitives"]),
         tests("RESPTests", ["RESP", "Primitives"]),
         tests("KeysTests", ["Keys", "RESP", "Primitives"]),
@@ -209,6 +221,10 @@ let package = Package(
                 "PeerProtocol",
                 "Rooms", "EventLoops", "Primitives", nioCore,
             ]
+        ),
+        tests(
+            "RESPServerTests",
+            ["Locks", "OwnThread", "LocalRESP", "RESPServer", "Broker", "Rooms", "Primitives"]
         ),
         tests("AdminTests", ["OwnThread", "Admin", logging]),
         tests("SystemOpenSSLTests", ["SystemOpenSSL"]),

@@ -88,8 +88,7 @@ extension RESPConnection {
         if arguments.count == 1 { wanted = RESPConnection.sections }
         if listener.face == .sentinel, arguments.count == 1 || wanted.count > 2 { wanted.append("sentinel") }
         let order =
-            RESPConnection.sections + RESPConnection.moreSections
-            + (listener.face == .sentinel ? ["sentinel"] : [])
+            RESPConnection.sections + RESPConnection.moreSections + (listener.face == .sentinel ? ["sentinel"] : [])
         let chosen = order.filter { wanted.contains($0) }
         waiting = .shards
         shard.node.gather(from: shard) {

@@ -3,8 +3,7 @@ import Keys
 import Primitives
 import Rooms
 
-/// What the shim needs from a shard's broker. `Broker` conforms in Node; tests use one that runs a `KeyPartition`
-/// alone.
+/// What the shim needs from a shard's broker. `Broker` conforms in Node; tests use one that runs `KeyPartition`s alone.
 ///
 /// Every call may add edge directives to the broker's outbox; they come back through `RESPShard.handle`, at once or
 /// later in the tick, never from inside one of these calls.

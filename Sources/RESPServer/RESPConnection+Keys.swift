@@ -324,8 +324,8 @@ extension RESPConnection {
 
     // MARK: Questions to key partitions
 
-    /// Asks key partitions and gives `done` their replies; the command in hand waits. Errors end the command, unless it
-    /// is `isLenient`: then what failed is an empty reply.
+    /// Asks key partitions and gives `done` their replies; the command in hand waits. Errors end the command, unless
+    /// it is `isLenient`: then what failed is an empty reply.
     func ask(
         _ partitions: [Int],
         _ unit: [UInt8],

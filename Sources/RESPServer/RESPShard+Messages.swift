@@ -35,16 +35,16 @@ struct PatternTable {
 }
 
 /// Names of rooms as channels, and the other way.
-enum ChannelName {
+package enum ChannelName {
     /// A shard channel `x` is the room of this name and `x`: apart from the channel `x`, as in Redis, and out of reach
-    /// for clients, whose names may not begin with it.
-    static let shardPrefix = Array("\u{1}shard:".utf8)
+    /// for clients, whose names may not begin with it. No pattern matches it.
+    package static let shardPrefix = Array("\u{1}shard:".utf8)
 
     static func room(_ kind: RESPNode.ChannelKind, _ name: [UInt8]) -> RoomName {
         kind == .channel ? RoomName(name) : RoomName(shardPrefix + name)
     }
 
-    static func isReserved(_ name: some Collection<UInt8>) -> Bool { name.starts(with: shardPrefix) }
+    package static func isReserved(_ name: some Collection<UInt8>) -> Bool { name.starts(with: shardPrefix) }
 }
 
 /// One message in the forms that subscribers of a shard need, each made once.

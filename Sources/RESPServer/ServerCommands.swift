@@ -13,7 +13,8 @@ enum ServerCommands {
         cluster|-2||0 0 0|cluster|3.0.0|A container for cluster commands.
         command|-1|loading stale|0 0 0|server|2.8.13|Get array of Redis command details.
         config|-2||0 0 0|server|2.0.0|A container for server configuration commands.
-        discard|1|noscript loading stale fast allow_busy|0 0 0|transactions|2.0.0|Discards what came after MULTI.
+        discard|1|noscript loading stale fast allow_busy|0 0 0|transactions|2.0.0|Discard all commands issued \
+        after MULTI.
         echo|2|loading stale fast|0 0 0|connection|1.0.0|Echo the given string.
         exec|1|noscript loading stale|0 0 0|transactions|1.2.0|Execute all commands issued after MULTI.
         function|-2||0 0 0|scripting|7.0.0|A container for function commands.
@@ -33,7 +34,8 @@ enum ServerCommands {
         punsubscribe|-1|pubsub noscript loading stale|0 0 0|pubsub|2.0.0|Stop listening for messages posted to \
         channels matching the given patterns.
         quit|-1|noscript loading stale fast no_auth allow_busy|0 0 0|connection|1.0.0|Close the connection.
-        readonly|1|loading stale fast|0 0 0|cluster|3.0.0|Enables reads on a cluster's replica node.
+        readonly|1|loading stale fast|0 0 0|cluster|3.0.0|Enables read queries for a connection to a cluster \
+        replica node.
         readwrite|1|loading stale fast|0 0 0|cluster|3.0.0|Disables read queries for a connection to a cluster \
         replica node.
         reset|1|noscript loading stale fast no_auth allow_busy|0 0 0|connection|6.2.0|Reset the connection.

@@ -178,7 +178,7 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
             count += table[row].subscribers.count
             directives.append(.broadcast(table[row].id, publication))
         }
-        let matching = patterns.filter { $0.glob.matches(room.bytes) }
+        let matching = ChannelName.isReserved(room.bytes) ? [] : patterns.filter { $0.glob.matches(room.bytes) }
         if !matching.isEmpty {
             count += matching.reduce(0) { $0 + $1.count }
             directives.append(.patternMessage(room, publication))

@@ -29,12 +29,14 @@ package final class LocalRESPServer: Sendable {
         settings: RESPSettings = RESPSettings(),
         keyPartitions: Int = 1,
         faces: [RESPFace] = [.standalone],
-        ports: [Int]? = nil
+        ports: [Int]? = nil,
+        proxiesKeys: Bool = false,
+        failover: @escaping @Sendable (Int) -> Bool = { _ in false }
     ) async throws -> LocalRESPServer {
         let shards = Shards(count: 1)
         let started = WallClock.now()
         let actions = RESPActions(
-            failover: { _ in false },
+            failover: failover,
             snapshot: {},
             lastSnapshot: { started }
         )
@@ -52,7 +54,7 @@ package final class LocalRESPServer: Sendable {
         var listeners: [Listener] = []
         for (index, face) in faces.enumerated() {
             let settings = ListenerSettings(host: "127.0.0.1", port: ports?[index] ?? 0)
-            let listener = RESPListenerSettings(face: face, port: ports?[index] ?? 0)
+            let listener = RESPListenerSettings(face: face, port: ports?[index] ?? 0, proxiesKeys: proxiesKeys)
             listeners.append(
                 try await Listener.open(settings, on: shards.all) { _, stream in edge.accept(stream, listener) }
             )

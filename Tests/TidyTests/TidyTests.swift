@@ -74,7 +74,10 @@ import Testing
 
 /// The simulator: it runs everything, and only tests import it.
 private func isProof(_ target: String) -> Bool {
-    ["DiskSimulation", "OwnThread", "RedisProcess", "SimulationKit", "Simulate", "simulate"].contains(target)
+    [
+        "DiskSimulation", "LocalRESP", "OwnThread", "RESPTestServer", "RedisProcess", "SimulationKit", "Simulate",
+        "resp-test-server", "simulate",
+    ].contains(target)
 }
 
 @Suite struct ImportTests {

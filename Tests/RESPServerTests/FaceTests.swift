@@ -1,0 +1,153 @@
+import LocalRESP
+import Locks
+import OwnThread
+import RESPServer
+import Testing
+
+@Suite("Faces", .ownThread)
+struct FaceTests {
+    /// Three nodes, of which the first is this one.
+    static func topology(owners: [Int?], inSync: Int = 2) -> RESPTopology {
+        let nodes = (0..<3).map { number in
+            RESPTopology.Node(
+                id: String(repeating: "\(number)", count: 40),
+                host: "10.0.0.\(number + 1)",
+                port: 6379,
+                clusterPort: 6479,
+                sentinelPort: 26379,
+                isAlive: true
+            )
+        }
+        let partitions = owners.map { owner in
+            RESPTopology.KeyPartition(
+                owner: owner,
+                replicas: (0..<3).filter { $0 != owner },
+                inSync: inSync,
+                epoch: 7
+            )
+        }
+        return RESPTopology(nodes: nodes, me: 0, partitions: partitions, epoch: 9)
+    }
+
+    @Test("RS-18 The cluster face: topology, MOVED, CROSSSLOT, a slot without an owner")
+    func cluster() async throws {
+        let server = try await LocalRESPServer.start(keyPartitions: 3, faces: [.cluster])
+        let client = try RESPClient(server)
+        #expect(client("CLUSTER SLOTS").hasPrefix("-CLUSTERDOWN"))
+        server.node.setTopology(FaceTests.topology(owners: [0, 1, nil]))
+        let me = String(repeating: "0", count: 40)
+        #expect(client("CLUSTER MYID") == me)
+        #expect(client("CLUSTER KEYSLOT {a}b") == client("CLUSTER KEYSLOT a"))
+        #expect(client("CLUSTER SLOTS").hasPrefix("[[:0 :5461 [10.0.0.1 :6479 \(me) []] [10.0.0.2"))
+        #expect(client("CLUSTER SHARDS").hasPrefix("[[slots [:0 :5461] nodes [[id \(me) port :6479 ip 10.0.0.1"))
+        #expect(client("CLUSTER NODES").hasPrefix("\(me) 10.0.0.1:6479@16479 myself,master - 0 0 7 connected 0-5461\n"))
+        #expect(client("CLUSTER INFO").contains("cluster_state:fail"))
+        #expect(client("SET b 1") == "OK")  // slot 3300
+        #expect(client("SET c 1") == "-MOVED 7365 10.0.0.2:6479")
+        #expect(client("SET a 1") == "-CLUSTERDOWN Hash slot not served")  // slot 15495
+        #expect(client("MSET b 1 f 2") == "-CROSSSLOT Keys in request don't hash to the same slot")
+        #expect(client("MSET {b}1 1 {b}2 2") == "OK")
+        #expect(client("DBSIZE") == ":3")
+        #expect(client("CLUSTER COUNTKEYSINSLOT 3300") == ":3")
+        #expect(client("SELECT 1") == "-ERR SELECT is not allowed in cluster mode")
+        #expect(client("READONLY") == "OK")
+        #expect(client("SSUBSCRIBE a b") == "-CROSSSLOT Keys in request don't hash to the same slot")
+        _ = client("MULTI")
+        #expect(client("SET c 1").hasPrefix("-MOVED"))
+        #expect(client("EXEC").hasPrefix("-EXECABORT"))
+        _ = client("MULTI")
+        _ = client("SET b 2")
+        _ = client("SET f 2")
+        #expect(client("EXEC").hasPrefix("-CROSSSLOT"))
+        await server.stop()
+    }
+
+    @Test("RS-18 With proxying a cluster face answers for all keys; several key partitions look like one server")
+    func proxying() async throws {
+        let server = try await LocalRESPServer.start(
+            keyPartitions: 3,
+            faces: [.cluster, .standalone],
+            proxiesKeys: true
+        )
+        server.node.setTopology(FaceTests.topology(owners: [1, 1, 2]))
+        let client = try RESPClient(server)
+        for number in 0..<100 { #expect(client("SET k\(number) \(number)") == "OK") }
+        #expect(client("DBSIZE") == ":100")
+        var seen: Set<String> = []
+        var cursor = "0"
+        repeat {
+            client.send("SCAN \(cursor) COUNT 7")
+            let reply = client.reply().dropFirst().dropLast()
+            let words = reply.split(separator: " ").map { $0.filter { $0 != "[" && $0 != "]" } }
+            cursor = words[0]
+            for key in words.dropFirst() where !key.isEmpty { #expect(seen.insert(key).inserted) }
+        } while cursor != "0"
+        #expect(seen.count == 100)
+        // A pipeline over partitions keeps its order.
+        let bytes = (0..<100).flatMap { RESPClient.encoded([Array("get".utf8), Array("k\($0)".utf8)]) }
+        client.raw(bytes)
+        for number in 0..<100 { #expect(client.reply() == "\(number)") }
+        let standalone = try RESPClient(server.port(1))
+        #expect(standalone("KEYS k9*").split(separator: " ").count == 11)
+        #expect(standalone("CONFIG SET hash-max-listpack-entries 5") == "OK")
+        #expect(standalone("WATCH k1 k2") == "OK")
+        #expect(standalone("FLUSHALL") == "OK")
+        #expect(standalone("DBSIZE") == ":0")
+        await server.stop()
+    }
+
+    @Test("RS-19 CLUSTER FAILOVER and SENTINEL FAILOVER ask the node to hand over")
+    func failover() async throws {
+        let asked = AskedPartitions()
+        let server = try await LocalRESPServer.start(
+            keyPartitions: 3,
+            faces: [.cluster, .sentinel],
+            failover: { asked.add($0) }
+        )
+        server.node.setTopology(FaceTests.topology(owners: [1, 0, 0]))
+        let (cluster, sentinel) = (try RESPClient(server), try RESPClient(server.port(1)))
+        #expect(cluster("CLUSTER FAILOVER") == "OK")
+        #expect(cluster("CLUSTER FAILOVER TAKEOVER") == "OK")
+        #expect(cluster("CLUSTER FAILOVER NOPE") == "-ERR syntax error")
+        #expect(sentinel("SENTINEL FAILOVER mymaster") == "OK")
+        #expect(asked.all == [1, 1, 0])
+        await server.stop()
+    }
+
+    @Test("RS-17 The Sentinel face names the owner and tells of a new one")
+    func sentinel() async throws {
+        let server = try await LocalRESPServer.start(faces: [.sentinel])
+        server.node.setTopology(FaceTests.topology(owners: [0]))
+        let (client, listener) = (try RESPClient(server), try RESPClient(server))
+        #expect(client("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster") == "[10.0.0.1 6379]")
+        #expect(client("SENTINEL GET-PRIMARY-ADDR-BY-NAME mymaster") == "[10.0.0.1 6379]")
+        #expect(client("SENTINEL GET-MASTER-ADDR-BY-NAME other") == "nil")
+        #expect(client("SENTINEL MASTER other") == "-ERR No such master with that name")
+        #expect(client("SENTINEL MASTERS").hasPrefix("[[name mymaster ip 10.0.0.1 port 6379 runid"))
+        #expect(client("SENTINEL REPLICAS mymaster").contains("role-reported slave"))
+        #expect(client("SENTINEL SENTINELS mymaster").contains("port 26379"))
+        #expect(client("SENTINEL CKQUORUM mymaster").hasPrefix("OK 3 usable"))
+        #expect(client("SENTINEL IS-MASTER-DOWN-BY-ADDR a 1 2 3").hasPrefix("-ERR Unknown sentinel subcommand"))
+        #expect(client("ROLE") == "[sentinel [mymaster]]")
+        #expect(client("INFO").contains("master0:name=mymaster,status=ok"))
+        #expect(client("SET a 1").hasPrefix("-ERR unknown command"))
+        #expect(client("HELLO 2").contains("mode sentinel modules"))
+        #expect(listener("SUBSCRIBE +switch-master") == "[subscribe +switch-master :1]")
+        #expect(listener("PSUBSCRIBE *") == "[psubscribe * :2]")
+        server.node.setTopology(FaceTests.topology(owners: [1]))
+        #expect(listener.reply() == "[message +switch-master mymaster 10.0.0.1 6379 10.0.0.2 6379]")
+        #expect(listener.reply() == "[pmessage * +switch-master mymaster 10.0.0.1 6379 10.0.0.2 6379]")
+        #expect(client("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster") == "[10.0.0.2 6379]")
+        await server.stop()
+    }
+}
+
+/// The key partitions whose failover was asked for.
+final class AskedPartitions: Sendable {
+    private let partitions = Lock<[Int]>([])
+    func add(_ partition: Int) -> Bool {
+        partitions.withLock { $0.append(partition) }
+        return true
+    }
+    var all: [Int] { partitions.withLock { $0 } }
+}
