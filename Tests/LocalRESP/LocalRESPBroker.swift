@@ -135,7 +135,7 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
         guard let decoded = try? unit.withUnsafeBytes({ raw throws(DecodeError) in try KeyUnit(decoding: raw) }) else {
             preconditionFailure("a unit of our own")
         }
-        answer(.keys(token, .success(partitions[keyPartition].read(decoded, now: WallClock.now()))))
+        answer(.keys(token, .success(partitions[keyPartition].read(decoded, from: gateway, now: WallClock.now()))))
     }
 
     package func nextTicket() -> UInt64 {
