@@ -7,8 +7,9 @@ struct RandomCommands {
 
     init(seed: UInt64) { random = Xoshiro256(seed: seed) }
 
-    /// `$k` a key, `$v` a value, `$n` a small integer, `$i` any integer, `$f` a field, member or element, `$d` a decimal,
-    /// `$t` a time to live in milliseconds, `$x` a stream's ID, `$g` a group, `$c` a consumer, `$b` a bit's place.
+    /// `$k` a key, `$v` a value, `$n` a small integer, `$i` any integer, `$f` a field, member or element, `$d` a
+    /// decimal, `$t` a time to live in milliseconds, `$x` a stream's ID, `$g` a group, `$c` a consumer, `$b` a bit's
+    /// place.
     private static let templates: [String: String] = [
         "string": """
         SET $k $v|SET $k $v PX $t|SET $k $v KEEPTTL GET|SET $k $i|GET $k|GETEX $k PX $t|GETDEL $k|GETSET $k $v
@@ -17,7 +18,8 @@ struct RandomCommands {
         """,
         "bitmap": """
         SETBIT $k $b 1|SETBIT $k $b 0|GETBIT $k $b|BITCOUNT $k|BITCOUNT $k $n $n BIT|BITPOS $k 1 $n|BITOP AND $k $k $k
-        BITOP NOT $k $k|BITFIELD $k INCRBY i5 $b $n GET u7 $b|BITFIELD $k OVERFLOW FAIL SET u3 $b $n|BITFIELD_RO $k GET i9 #1
+        BITOP NOT $k $k|BITFIELD $k INCRBY i5 $b $n GET u7 $b|BITFIELD $k OVERFLOW FAIL SET u3 $b $n
+        BITFIELD_RO $k GET i9 #1
         """,
         "generic": """
         DEL $k|DEL $k $k|UNLINK $k|EXISTS $k $k|TOUCH $k|TYPE $k|RENAME $k $k|RENAMENX $k $k|COPY $k $k REPLACE
@@ -78,9 +80,10 @@ struct RandomCommands {
     }
 
     private static let words = """
-        NX XX GT LT CH GET EX PX EXAT KEEPTTL BY LIMIT STORE ALPHA DESC WITHSCORES REV BYSCORE BYLEX COUNT MATCH TYPE WEIGHTS
-        AGGREGATE SUM BLOCK STREAMS GROUP MAXLEN MINID ~ = * $ > - + # ( [ (1 [a ( +inf -inf nan LEFT RIGHT BEFORE RANK IDX
-        LEN BIT WRAP OVERFLOW SET INCRBY u8 i64 AND NOT FULL JUSTID FORCE IDLE WITHVALUES REPLACE DB DELCONSUMER
+        NX XX GT LT CH GET EX PX EXAT KEEPTTL BY LIMIT STORE ALPHA DESC WITHSCORES REV BYSCORE BYLEX COUNT MATCH TYPE
+        WEIGHTS AGGREGATE SUM BLOCK STREAMS GROUP MAXLEN MINID ~ = * $ > - + # ( [ (1 [a ( +inf -inf nan LEFT RIGHT
+        BEFORE RANK IDX LEN BIT WRAP OVERFLOW SET INCRBY u8 i64 AND NOT FULL JUSTID FORCE IDLE WITHVALUES REPLACE DB
+        DELCONSUMER
         """
         .split { $0 == " " || $0 == "\n" }.map { Array($0.utf8) }
 
