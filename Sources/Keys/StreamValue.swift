@@ -299,7 +299,7 @@ package struct StreamValue: ContainerValue {
     }
 
     /// How many entries were ever added up to an ID, where that is known.
-    private func entriesBefore(_ id: StreamID) -> Int64? {
+    func entriesBefore(_ id: StreamID) -> Int64? {
         if entriesAdded == 0 { return 0 }
         if length == 0, id <= lastID { return entriesAdded }
         if id == lastID { return entriesAdded }

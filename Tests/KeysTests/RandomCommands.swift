@@ -17,8 +17,7 @@ struct RandomCommands {
         INCR $k|DECRBY $k $i|INCRBYFLOAT $k $d|LCS $k $k IDX|SETNX $k $v|PSETEX $k $t $v|GETEX $k PERSIST
         """,
         "bitmap": """
-        SETBIT $k $b 1|SETBIT $k $b 0|GETBIT $k $b|BITCOUNT $k|BITCOUNT $k $n $n BIT|BITPOS $k 1 $n
-        BITOP AND $k $k $k
+        SETBIT $k $b 1|SETBIT $k $b 0|GETBIT $k $b|BITCOUNT $k|BITCOUNT $k $n $n BIT|BITPOS $k 1 $n|BITOP AND $k $k $k
         BITOP NOT $k $k|BITFIELD $k INCRBY i5 $b $n GET u7 $b|BITFIELD $k OVERFLOW FAIL SET u3 $b $n
         BITFIELD_RO $k GET i9 #1
         """,
@@ -83,11 +82,10 @@ struct RandomCommands {
     }
 
     private static let words = """
-        NX XX GT LT CH GET EX PX EXAT KEEPTTL BY LIMIT STORE ALPHA DESC WITHSCORES REV BYSCORE BYLEX COUNT MATCH
-        TYPE WEIGHTS
-        AGGREGATE SUM BLOCK STREAMS GROUP MAXLEN MINID ~ = * $ > - + # ( [ (1 [a ( +inf -inf nan LEFT RIGHT
-        BEFORE RANK IDX
-        LEN BIT WRAP OVERFLOW SET INCRBY u8 i64 AND NOT FULL JUSTID FORCE IDLE WITHVALUES REPLACE DB DELCONSUMER
+        NX XX GT LT CH GET EX PX EXAT KEEPTTL BY LIMIT STORE ALPHA DESC WITHSCORES REV BYSCORE BYLEX COUNT MATCH TYPE
+        WEIGHTS AGGREGATE SUM BLOCK STREAMS GROUP MAXLEN MINID ~ = * $ > - + # ( [ (1 [a ( +inf -inf nan LEFT RIGHT
+        BEFORE RANK IDX LEN BIT WRAP OVERFLOW SET INCRBY u8 i64 AND NOT FULL JUSTID FORCE IDLE WITHVALUES REPLACE DB
+        DELCONSUMER
         """
         .split { $0 == " " || $0 == "\n" }.map { Array($0.utf8) }
 
