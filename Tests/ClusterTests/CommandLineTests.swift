@@ -52,7 +52,7 @@ extension RealProcesses {
 
                 let status = try await Executable.run(["status", "--events"] + config)
                 #expect(status.exit == .code(0), "\(status.lines)")
-                #expect(status.lines.contains { $0.contains("8 of 8 partitions") })
+                #expect(status.lines.contains { $0.contains("9 of 9 partitions") })
                 for node in cluster.nodes {
                     #expect(status.lines.contains { $0.hasPrefix(node.id) && $0.contains("ready") })
                 }
