@@ -60,8 +60,8 @@ package struct Command: Sendable {
 }
 
 /// All commands. Rows are text, `name|arity|flags|first last step|group|since|summary`, beside the code that runs them.
-/// A subcommand has a row too, after that of its container and named `container/subcommand` there; its `name` is Redis's,
-/// `container|subcommand`.
+/// A subcommand has a row too, after that of its container and named `container/subcommand` there; its `name` is
+/// Redis's, `container|subcommand`.
 package struct CommandTable: Sendable {
     package let commands: [Command]
     private var index: [[UInt8]: Int] = [:]
@@ -105,8 +105,8 @@ package struct CommandTable: Sendable {
         return row(name)
     }
 
-    /// The command that these arguments call: of a container the subcommand, or the container itself when it has none of
-    /// that name. Its flags and keys are those that count.
+    /// The command that these arguments call: of a container the subcommand, or the container itself when it has none
+    /// of that name. Its flags and keys are those that count.
     package func find(_ arguments: [[UInt8]]) -> Command? {
         guard let name = arguments.first, let command = find(name) else { return nil }
         guard arguments.count > 1, arguments[1].count <= 32 else { return command }

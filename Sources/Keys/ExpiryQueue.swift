@@ -1,7 +1,7 @@
 import Primitives
 
-/// Keys by deadline: a binary heap. A key whose deadline changed leaves its old row behind; who pops it looks at the key
-/// itself, and the heap is built anew when most of it is stale.
+/// Keys by deadline: a binary heap. A key whose deadline changed leaves its old row behind; who pops it looks at the
+/// key itself, and the heap is built anew when most of it is stale.
 struct ExpiryQueue: Sendable {
     private var rows: [(deadline: Int64, key: [UInt8])] = []
     /// Keys that have a deadline; the other rows are stale.

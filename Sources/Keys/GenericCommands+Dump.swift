@@ -2,12 +2,9 @@ import Primitives
 import RESP
 
 extension Keyspace {
-    mutating func dumpKey(_ call: Call, _ reply: inout RESPWriter) throws(CommandError) {
+    mutating func dumpKey(_ call: Call, _ reply: inout RESPWriter) {
         guard let value = lookUp(call.database, call[1]) else { return reply.null() }
-        guard let payload = RedisDump.encode(value) else {
-            throw .message("ERR DUMP of a \(value.typeName) is not supported")
-        }
-        reply.bulk(payload)
+        reply.bulk(RedisDump.encode(value))
     }
 
     /// RESTORE key ttl payload [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]

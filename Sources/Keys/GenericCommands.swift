@@ -96,7 +96,7 @@ enum GenericCommands {
         "memory": { (keys, call, reply) throws(CommandError) in try keys.memory(call, &reply) },
         "sort": { (keys, call, reply) throws(CommandError) in try keys.sort(call, isReadOnly: false, &reply) },
         "sort_ro": { (keys, call, reply) throws(CommandError) in try keys.sort(call, isReadOnly: true, &reply) },
-        "dump": { (keys, call, reply) throws(CommandError) in try keys.dumpKey(call, &reply) },
+        "dump": { (keys, call, reply) throws(CommandError) in keys.dumpKey(call, &reply) },
         "restore": { (keys, call, reply) throws(CommandError) in try keys.restoreKey(call, &reply) },
     ]
 }

@@ -1,7 +1,7 @@
 import Primitives
 
-/// A hash. A small one is its pairs in the order in which they came, as Redis's listpacks are; one that has outgrown the
-/// bounds is a hash table, and stays one.
+/// A hash. A small one is its pairs in the order in which they came, as Redis's listpacks are; one that has outgrown
+/// the bounds is a hash table, and stays one.
 package struct HashValue: ContainerValue {
     struct Pair: Sendable {
         let field: [UInt8]

@@ -61,7 +61,7 @@ extension KeyTable {
             let key = try reader.readBytes(limit: reader.remaining, "key")
             let hash = key.withUnsafeBytes { self.hash($0) }
             guard bucket(hash) == Int(bucketOf[slot]) else { throw .malformed("hash table") }
-            append(Entry(key: key, value: try value(&reader), hash: hash, next: next[slot]))
+            append(Entry(key: key, hash: hash, next: next[slot], value: try value(&reader)))
         }
     }
 }

@@ -5,17 +5,18 @@ import Primitives
 /// - The slab has no holes: the last entry moves to where one was removed. So memory follows the count, a random place
 ///   is a fair pick, and places are numbers below `count`.
 /// - It grows and shrinks by one bucket at a time: no rehash stops the loop.
-/// - `scan` walks in the order of bit-reversed hashes. A bucket is an interval of that order and splitting it halves the
-///   interval, so a cursor keeps its meaning whatever happens meanwhile: what stays in the table throughout a scan is
-///   returned at least once, as Redis promises.
+/// - `scan` walks in the order of bit-reversed hashes. A bucket is an interval of that order and splitting it halves
+/// the   interval, so a cursor keeps its meaning whatever happens meanwhile: what stays in the table throughout a scan
+/// is   returned at least once, as Redis promises.
 /// - A copy shares everything; writing to one of them copies the chunks that are touched. So a snapshot is a copy.
 /// - The order depends on the seed, the keys and their history alone, so replicas agree on it.
 package struct KeyTable<Value: Sendable>: Sendable {
     package struct Entry: Sendable {
+        // What a look-up reads first lies together.
         package let key: [UInt8]
-        package var value: Value
         let hash: UInt64
         var next: Int32
+        package var value: Value
     }
 
     private static var chunkBits: Int { 6 }
@@ -68,9 +69,10 @@ package struct KeyTable<Value: Sendable>: Sendable {
         let hash = key.withUnsafeBytes { self.hash($0) }
         var slot = heads[bucket(hash)]
         while slot >= 0 {
-            let entry = entry(slot)
-            if entry.hash == hash, entry.key == key { return slot }
-            slot = entry.next
+            // Looked at in its place: a copy would count references to the key and the value.
+            let (chunk, index) = (Int(slot) >> Self.chunkBits, Int(slot) & (Self.chunkSize - 1))
+            if chunks[chunk][index].hash == hash, chunks[chunk][index].key == key { return slot }
+            slot = chunks[chunk][index].next
         }
         return nil
     }
@@ -97,7 +99,7 @@ package struct KeyTable<Value: Sendable>: Sendable {
         let hash = key.withUnsafeBytes { self.hash($0) }
         let slot = Int32(count)
         let bucket = bucket(hash)
-        append(Entry(key: key, value: value, hash: hash, next: heads[bucket]))
+        append(Entry(key: key, hash: hash, next: heads[bucket], value: value))
         heads[bucket] = slot
         if count > heads.count * Self.load { grow() }
         return slot

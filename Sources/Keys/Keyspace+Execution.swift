@@ -60,8 +60,8 @@ extension Keyspace {
     /// The command waits at `keys` until one of them changes or `deadline` (milliseconds since 1970, 0 = for ever).
     /// Throws `.blocked`; where nobody can wait it answers as if the time were up.
     ///
-    /// `call` is run again as it is given here, so a command that means "from now on" says so in it (XREAD `$`). It runs
-    /// only when a key that changed holds `type` (`TYPE`'s word; nil: whatever it holds).
+    /// `call` is run again as it is given here, so a command that means "from now on" says so in it (XREAD `$`). It
+    /// runs only when a key that changed holds `type` (`TYPE`'s word; nil: whatever it holds).
     mutating func block(
         _ call: Call,
         at keys: [[UInt8]],

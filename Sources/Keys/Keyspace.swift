@@ -41,7 +41,8 @@ package struct Keyspace: Sendable {
         /// Milliseconds since 1970; 0: never.
         var expiresAt: Int64 = 0
         var version: UInt64
-        /// Seconds since 1970 at the last use (OBJECT IDLETIME). Each replica's own: not a part of the replicated state.
+        /// Seconds since 1970 at the last use (OBJECT IDLETIME). Each replica's own: not a part of the replicated
+        /// state.
         var usedAt: UInt32 = 0
     }
 
@@ -121,8 +122,8 @@ package struct Keyspace: Sendable {
 
     /// Changes the container at `key` in place, and makes it first when there is none and `creating`.
     ///
-    /// The key goes with its last element; then `del` is notified, as Redis does. `body` notifies what it did, and calls
-    /// nothing that looks at the same key. Returns nil when the key is missing and not made.
+    /// The key goes with its last element; then `del` is notified, as Redis does. `body` notifies what it did, and
+    /// calls nothing that looks at the same key. Returns nil when the key is missing and not made.
     mutating func modify<V: ContainerValue, R>(
         _: V.Type,
         _ call: Call,

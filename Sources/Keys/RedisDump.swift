@@ -10,11 +10,10 @@ enum RedisDump {
 
     private static let badData = CommandError.message("ERR Bad data format")
 
-    /// Nil for a type that has no form here. Containers are written in the plain forms, which every version of Redis
-    /// reads.
-    static func encode(_ value: Value) -> [UInt8]? {
+    /// Lists, sets, hashes and sorted sets are written in the plain forms, which every version of Redis reads.
+    static func encode(_ value: Value) -> [UInt8] {
         var writer = RDBWriter()
-        guard writer.value(value) else { return nil }
+        writer.value(value)
         var payload = ByteWriter(writer.bytes)
         payload.write(version)
         payload.write(CRC64.checksum(payload.bytes[...]))
@@ -47,26 +46,37 @@ enum RedisDump {
 enum RDBType: UInt8 {
     case string = 0
     case list = 1
+    case set = 2
     case hash = 4
+    case sortedSet = 5
+    case intset = 11
+    case stream1 = 15
     case hashListpack = 16
+    case sortedSetListpack = 17
     case quicklist = 18
+    case stream2 = 19
+    /// Since Redis 7.2.
+    case setListpack = 20
+    case stream3 = 21
 }
 
 /// Writes RDB's primitives.
 struct RDBWriter {
     var bytes: [UInt8] = []
 
-    mutating func length(_ count: Int) {
-        if count < 1 << 6 {
-            bytes.append(UInt8(count))
-        } else if count < 1 << 14 {
-            bytes.append(0x40 | UInt8(count >> 8))
-            bytes.append(UInt8(count & 0xff))
+    mutating func length(_ count: Int) { length(UInt64(count)) }
+
+    mutating func length(_ number: UInt64) {
+        if number < 1 << 6 {
+            bytes.append(UInt8(number))
+        } else if number < 1 << 14 {
+            bytes.append(0x40 | UInt8(number >> 8))
+            bytes.append(UInt8(number & 0xff))
         } else {
-            let isShort = count <= Int(UInt32.max)
+            let isShort = number <= UInt64(UInt32.max)
             bytes.append(isShort ? 0x80 : 0x81)
-            for shift in stride(from: isShort ? 24 : 56, through: 0, by: -8) {
-                bytes.append(UInt8(truncatingIfNeeded: count >> shift))
+            for shift in stride(from: UInt64(isShort ? 24 : 56), through: 0, by: -8) {
+                bytes.append(UInt8(truncatingIfNeeded: number >> shift))
             }
         }
     }
@@ -76,15 +86,14 @@ struct RDBWriter {
         if content.count <= 11, let number = Decimal.integer(content), let small = Int32(exactly: number) {
             let size = Int8(exactly: small) != nil ? 1 : Int16(exactly: small) != nil ? 2 : 4
             bytes.append(size == 1 ? 0xc0 : size == 2 ? 0xc1 : 0xc2)
-            for step in 0..<size { bytes.append(UInt8(truncatingIfNeeded: small >> Int32(8 * step))) }
+            littleEndian(UInt64(bitPattern: Int64(small)), size)
         } else {
             length(content.count)
             bytes += content
         }
     }
 
-    /// False for a type that has no form here.
-    mutating func value(_ value: Value) -> Bool {
+    mutating func value(_ value: Value) {
         switch value {
         case .string, .integer:
             type(.string)
@@ -100,9 +109,27 @@ struct RDBWriter {
                 string(field)
                 string(value)
             }
-        case .set, .sortedSet, .stream, .taken: return false
+        case .set(let set):
+            type(.set)
+            let members = set.all
+            length(members.count)
+            for member in members { string(member) }
+        case .sortedSet(let set):
+            type(.sortedSet)
+            length(set.count)
+            for row in set.all {
+                string(row.member)
+                littleEndian(row.score.bitPattern, 8)
+            }
+        case .stream(let stream):
+            type(.stream2)
+            self.stream(stream)
+        case .taken: preconditionFailure("a dump in the middle of a command")
         }
-        return true
+    }
+
+    mutating func littleEndian(_ value: UInt64, _ size: Int) {
+        for step in 0..<size { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(8 * step))) }
     }
 
     private mutating func type(_ type: RDBType) { bytes.append(type.rawValue) }
@@ -127,35 +154,38 @@ struct RDBReader {
         return rest.prefix(count)
     }
 
-    private mutating func littleEndian(_ count: Int) -> UInt64? {
+    mutating func littleEndian(_ count: Int) -> UInt64? {
         raw(count)?.reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
 
     private mutating func bigEndian(_ count: Int) -> UInt64? { raw(count)?.reduce(0) { $0 << 8 | UInt64($1) } }
 
     private enum Length {
-        case plain(Int)
+        case plain(UInt64)
         case encoded(UInt8)
     }
 
     private mutating func prefix() -> Length? {
         guard let first = byte() else { return nil }
         switch first >> 6 {
-        case 0: return .plain(Int(first))
-        case 1: return byte().map { .plain(Int(first & 0x3f) << 8 | Int($0)) }
+        case 0: return .plain(UInt64(first))
+        case 1: return byte().map { .plain(UInt64(first & 0x3f) << 8 | UInt64($0)) }
         case 3: return .encoded(first & 0x3f)
         default:
-            guard first == 0x80 || first == 0x81, let value = bigEndian(first == 0x80 ? 4 : 8) else { return nil }
-            return Int(exactly: value).map { .plain($0) }
+            guard first == 0x80 || first == 0x81 else { return nil }
+            return bigEndian(first == 0x80 ? 4 : 8).map { .plain($0) }
         }
     }
 
+    /// A number in the form of a length.
+    mutating func number() -> UInt64? { if case .plain(let number)? = prefix() { number } else { nil } }
+
     /// How many elements follow.
-    mutating func length() -> Int? { if case .plain(let count)? = prefix() { count } else { nil } }
+    mutating func length() -> Int? { number().flatMap { Int(exactly: $0) } }
 
     mutating func string() -> [UInt8]? {
         switch prefix() {
-        case .plain(let count)?: return count <= limit ? raw(count).map(Array.init) : nil
+        case .plain(let count)?: return count <= UInt64(limit) ? raw(Int(count)).map(Array.init) : nil
         case .encoded(0)?: return littleEndian(1).map { Decimal.bytes(of: Int64(Int8(truncatingIfNeeded: $0))) }
         case .encoded(1)?: return littleEndian(2).map { Decimal.bytes(of: Int64(Int16(truncatingIfNeeded: $0))) }
         case .encoded(2)?: return littleEndian(4).map { Decimal.bytes(of: Int64(Int32(truncatingIfNeeded: $0))) }
@@ -201,6 +231,14 @@ struct RDBReader {
         case .string: string().map { Value(string: $0) }
         case .list: strings(perRow: 1).flatMap { RDBReader.list($0, seed) }
         case .quicklist: quicklist().flatMap { RDBReader.list($0, seed) }
+        case .set: strings(perRow: 1).flatMap { RDBReader.set($0, configuration, seed) }
+        case .intset: intset().flatMap { RDBReader.set($0, configuration, seed) }
+        case .setListpack: listpack().flatMap { RDBReader.set($0, configuration, seed) }
+        case .sortedSet: sortedSet(seed)
+        case .sortedSetListpack: listpack().flatMap { RDBReader.sortedSet($0, seed) }
+        case .stream1: stream(version: 1, configuration, seed: seed)
+        case .stream2: stream(version: 2, configuration, seed: seed)
+        case .stream3: stream(version: 3, configuration, seed: seed)
         case .hash: strings(perRow: 2).flatMap { RDBReader.hash($0, configuration, seed) }
         case .hashListpack: listpack().flatMap { RDBReader.hash($0, configuration, seed) }
         }
@@ -233,6 +271,51 @@ struct RDBReader {
         return hash.isEmpty ? nil : hash.wrapped
     }
 
+    private static func set(_ members: [[UInt8]], _ configuration: KeyspaceConfiguration, _ seed: UInt64) -> Value? {
+        var set = SetValue(seed: seed)
+        for member in members {
+            guard set.insert(member, integersMax: configuration.setMaxIntsetEntries) else { return nil }
+        }
+        return set.isEmpty ? nil : set.wrapped
+    }
+
+    /// Sorted integers: the width of each, their number, and the integers, all little-endian.
+    private mutating func intset() -> [[UInt8]]? {
+        guard let packed = string() else { return nil }
+        var reader = RDBReader(packed[...], limit: limit)
+        guard let width = reader.littleEndian(4), [2, 4, 8].contains(width), let count = reader.littleEndian(4),
+            reader.rest.count == Int(count) * Int(width)
+        else { return nil }
+        var members: [[UInt8]] = []
+        while let bits = reader.littleEndian(Int(width)) {
+            let shift = 64 - Int64(width) * 8
+            members.append(Decimal.bytes(of: (Int64(bitPattern: bits) << shift) >> shift))
+        }
+        return members
+    }
+
+    private mutating func sortedSet(_ seed: UInt64) -> Value? {
+        guard let count = length() else { return nil }
+        var set = SortedSetValue(seed: seed)
+        for _ in 0..<count {
+            guard let member = string(), let bits = littleEndian(8), case let score = Double(bitPattern: bits),
+                !score.isNaN, set.set(member, score) == .added
+            else { return nil }
+        }
+        return set.isEmpty ? nil : set.wrapped
+    }
+
+    private static func sortedSet(_ pairs: [[UInt8]], _ seed: UInt64) -> Value? {
+        guard pairs.count % 2 == 0 else { return nil }
+        var set = SortedSetValue(seed: seed)
+        for place in stride(from: 0, to: pairs.count, by: 2) {
+            guard let score = Decimal.double(pairs[place + 1]), set.set(pairs[place], score) == .added else {
+                return nil
+            }
+        }
+        return set.isEmpty ? nil : set.wrapped
+    }
+
     /// Nodes of one large element, or of a listpack.
     private mutating func quicklist() -> [[UInt8]]? {
         guard let nodes = length() else { return nil }
@@ -253,7 +336,7 @@ struct RDBReader {
 
     /// A string that is a listpack: its elements, as texts.
     /// Source: https://github.com/antirez/listpack/blob/master/listpack.md
-    private mutating func listpack() -> [[UInt8]]? {
+    mutating func listpack() -> [[UInt8]]? {
         guard let packed = string(), packed.count >= 7 else { return nil }
         var reader = RDBReader(packed[...], limit: limit)
         guard reader.littleEndian(4) == UInt64(packed.count), reader.raw(2) != nil else { return nil }
@@ -263,11 +346,14 @@ struct RDBReader {
             guard let element = reader.listpackElement(first) else { return nil }
             elements.append(element)
             // Behind each element stands its length, for walks from the end.
-            let size = before - reader.rest.count + 1
-            let width = size <= 127 ? 1 : size < 16383 ? 2 : size < 2_097_151 ? 3 : size < 268_435_455 ? 4 : 5
-            guard reader.raw(width) != nil else { return nil }
+            guard reader.raw(RDBReader.listpackLengthWidth(before - reader.rest.count + 1)) != nil else { return nil }
         }
         return reader.rest.isEmpty ? elements : nil
+    }
+
+    /// Bytes of the length behind an element of `size` bytes.
+    static func listpackLengthWidth(_ size: Int) -> Int {
+        size <= 127 ? 1 : size < 16383 ? 2 : size < 2_097_151 ? 3 : size < 268_435_455 ? 4 : 5
     }
 
     private mutating func listpackElement(_ first: UInt8) -> [UInt8]? {

@@ -100,6 +100,8 @@ extension Value {
     fileprivate var sortable: [[UInt8]]? {
         switch self {
         case .list(let list): Array(list.elements)
+        case .set(let set): set.all
+        case .sortedSet(let set): set.all.map(\.member)
         default: nil
         }
     }

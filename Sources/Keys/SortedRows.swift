@@ -1,8 +1,8 @@
-/// A sorted set's rows in the order of their scores, then of their members' bytes: sorted chunks, and how many rows each
-/// of them has. A place in the order is its rank; a range of scores or of members is a range of ranks.
+/// A sorted set's rows in the order of their scores, then of their members' bytes: sorted chunks, and how many rows
+/// each of them has. A place in the order is its rank; a range of scores or of members is a range of ranks.
 ///
-/// Every operation looks at O(log n) rows. Ranks add up the chunks' counts, which lie side by side: some microseconds for
-/// a million rows.
+/// Every operation looks at O(log n) rows. Ranks add up the chunks' counts, which lie side by side: some microseconds
+/// for a million rows.
 struct SortedRows: Sendable {
     struct Row: Sendable {
         var score: Double
@@ -124,11 +124,11 @@ struct SortedRows: Sendable {
     }
 
     /// Calls `body` for the rows of these ranks, last first when `reversed`.
-    func forEach(
+    func forEach<Failure: Error>(
         _ ranks: Range<Int>,
         reversed: Bool = false,
-        _ body: (Row) throws(CommandError) -> Void
-    ) throws(CommandError) {
+        _ body: (Row) throws(Failure) -> Void
+    ) throws(Failure) {
         guard !ranks.isEmpty else { return }
         var left = ranks.count
         var (chunk, index) = place(rank: reversed ? ranks.upperBound - 1 : ranks.lowerBound)

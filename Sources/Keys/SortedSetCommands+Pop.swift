@@ -45,7 +45,8 @@ private struct MultiPop {
 }
 
 extension Keyspace {
-    /// The first of the keys that holds a sorted set. Who waits does so for a sorted set: other types do not concern it.
+    /// The first of the keys that holds a sorted set. Who waits does so for a sorted set: other types do not concern
+    /// it.
     private func firstSortedSet(_ keys: ArraySlice<[UInt8]>, _ call: Call) throws(CommandError) -> [UInt8]? {
         for key in keys {
             guard let value = peek(call.database, key) else { continue }

@@ -5,7 +5,7 @@ import RESP
 enum SortedSetCommands {
     /// ZRANK and ZREVRANK take WITHSCORE since 7.2.
     static let table = """
-        bzmpop|-5|write blocking movablekeys|0 0 0|sorted-set|7.0.0|Pops from the first of several sorted sets, or waits.
+        bzmpop|-5|write blocking movablekeys|0 0 0|sorted-set|7.0.0|Pops from the first of some sorted sets, or waits.
         bzpopmax|-3|write noscript blocking fast|1 -2 1|sorted-set|5.0.0|Pops a highest member, or waits for one.
         bzpopmin|-3|write noscript blocking fast|1 -2 1|sorted-set|5.0.0|Pops a lowest member, or waits for one.
         zadd|-4|write denyoom fast|1 1 1|sorted-set|1.2.0|Adds members with scores, or changes their scores.
@@ -212,7 +212,8 @@ extension Keyspace {
         reply.array(found.count * 2)
         for row in found {
             reply.bulk(row.member)
-            reply.bulk(Decimal.text(of: row.score))
+            // Plus 0, because Redis shows -0 as 0 here.
+            reply.bulk(Decimal.text(of: row.score + 0))
         }
     }
 

@@ -41,6 +41,14 @@ package struct SortedSetValue: ContainerValue {
     /// About how much memory it takes.
     package var byteEstimate: Int { 128 + count * 104 + memberBytes }
 
+    /// All rows, in order.
+    var all: [SortedRows.Row] {
+        var all: [SortedRows.Row] = []
+        all.reserveCapacity(count)
+        rows.forEach(0..<count) { all.append($0) }
+        return all
+    }
+
     /// What `set` did.
     enum Change {
         case added

@@ -71,7 +71,7 @@ private struct ReadOptions {
 
 extension StreamCommands {
     /// Where the keys of an XREAD or XREADGROUP are among its arguments; nil when it has none.
-    static func readKeys(_ arguments: [[UInt8]]) -> Range<Int>? {
+    package static func readKeys(_ arguments: [[UInt8]]) -> Range<Int>? {
         var index = 1
         while index < arguments.count {
             let word = arguments[index]

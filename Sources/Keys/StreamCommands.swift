@@ -2,7 +2,7 @@ import Primitives
 import RESP
 
 /// Streams. Sources: https://redis.io/docs/latest/commands/?group=stream and the behaviour of redis-server 7.0.15.
-enum StreamCommands {
+package enum StreamCommands {
     static let table = """
         xack|-4|write fast|1 1 1|stream|5.0.0|Acknowledges entries of a consumer group.
         xadd|-5|write denyoom fast|1 1 1|stream|5.0.0|Appends an entry to a stream, making it if needed.
@@ -338,7 +338,7 @@ extension Keyspace {
                     )
                 }
             }
-            stream.setLastID(id)
+            stream.lastID = id
             if let added { stream.entriesAdded = added }
             if deleted != .zero { stream.maxDeletedID = deleted }
             return true

@@ -60,7 +60,7 @@ package struct StreamID: Hashable, Comparable, Sendable {
             value = sum
         }
         guard isNegative else { return value }
-        return Decimal.integer(text) == nil ? 0 &- value : nil
+        return Decimal.integer(Array(text)) == nil ? 0 &- value : nil
     }
 
     var text: String { "\(ms)-\(seq)" }

@@ -30,7 +30,7 @@ extension StreamValue {
         // Each node and each group takes more than a byte.
         for _ in 0..<(try reader.readCount(limit: reader.remaining, "stream nodes")) {
             let node = try Node(from: &reader, after: previous)
-            previous = node.lastID
+            previous = node.ids.last
             nodes.append(node)
         }
         if let last = nodes.last?.ids.last, last > lastID { throw .malformed("stream ID") }

@@ -17,7 +17,7 @@ package struct StreamValue: ContainerValue {
         private(set) var content: [UInt8] = []
         /// Entries that are gone; they count for the node's bounds.
         private(set) var deletedCount = 0
-        /// The ID of the last entry that was added, be it deleted or not; no smaller than any that is there.
+        /// The ID of the last entry that was added, be it deleted or not: what trimming by ID looks at.
         private(set) var lastID = StreamID.zero
 
         var count: Int { ids.count }
@@ -53,9 +53,6 @@ package struct StreamValue: ContainerValue {
             for index in range.lowerBound..<ends.count { ends[index] -= length }
             deletedCount += range.count
         }
-
-        /// Forgets deleted entries behind the last one that is there.
-        mutating func forgetTail() { if let last = ids.last { lastID = last } }
 
         init() {}
 
@@ -131,13 +128,14 @@ package struct StreamValue: ContainerValue {
         nodes.remove(at: node)
     }
 
-    /// The first node that may have an entry at or after an ID.
+    /// The first node that has an entry at or after an ID.
     private func nodeIndex(from id: StreamID) -> Int {
         var low = 0
         var high = nodes.count
         while low < high {
             let middle = (low + high) / 2
-            if nodes[middle].lastID < id { low = middle + 1 } else { high = middle }
+            let node = nodes[middle]
+            if node.ids[node.count - 1] < id { low = middle + 1 } else { high = middle }
         }
         return low
     }
@@ -165,13 +163,6 @@ package struct StreamValue: ContainerValue {
         }
         if maxDeletedID < id { maxDeletedID = id }
         return true
-    }
-
-    /// Sets the ID after which the next entry comes; no smaller than that of the last entry there.
-    mutating func setLastID(_ id: StreamID) {
-        lastID = id
-        // Entries that are gone may have had greater IDs, which may come again in another node.
-        if let last = nodes.last, id < last.lastID { change(nodes.count - 1) { $0.forgetTail() } }
     }
 
     /// Calls `body` for the entries between two IDs, both included, until it returns false.
@@ -308,7 +299,7 @@ package struct StreamValue: ContainerValue {
     }
 
     /// How many entries were ever added up to an ID, where that is known.
-    private func entriesBefore(_ id: StreamID) -> Int64? {
+    func entriesBefore(_ id: StreamID) -> Int64? {
         if entriesAdded == 0 { return 0 }
         if length == 0, id <= lastID { return entriesAdded }
         if id == lastID { return entriesAdded }

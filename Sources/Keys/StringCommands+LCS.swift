@@ -2,8 +2,8 @@ import Primitives
 import RESP
 
 extension Keyspace {
-    /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN], by the table of all prefixes, as Redis does it: so
-    /// that of several subsequences of the same length it picks the same one.
+    /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN], by the table of all prefixes, as Redis does it:
+    /// so that of several subsequences of the same length it picks the same one.
     mutating func longestCommonSubsequence(_ call: Call, _ reply: inout RESPWriter) throws(CommandError) {
         let first = lookUp(call.database, call[1])
         let second = lookUp(call.database, call[2])

@@ -6,10 +6,11 @@ package enum Value: Sendable {
     /// A string that is a canonical 64-bit integer.
     case integer(Int64)
     case list(ListValue)
-    case hash(HashValue)
-    case set(SetValue)
-    case sortedSet(SortedSetValue)
-    case stream(StreamValue)
+    // In boxes of their own, so that the rows of the databases are narrow: most of them are strings.
+    indirect case hash(HashValue)
+    indirect case set(SetValue)
+    indirect case sortedSet(SortedSetValue)
+    indirect case stream(StreamValue)
     /// A command holds the value while it changes it, so that the change happens in place.
     case taken
 

@@ -11,6 +11,8 @@ package struct Glob: Hashable, Sendable {
     /// The pattern says nothing: it matches everything.
     package var matchesAll: Bool { pattern == [UInt8(ascii: "*")] }
 
+    package func matches(_ text: [UInt8]) -> Bool { text.withUnsafeBytes { walk($0) } }
+
     package func matches(_ text: some RandomAccessCollection<UInt8>) -> Bool {
         if let result = text.withContiguousStorageIfAvailable({ walk(UnsafeRawBufferPointer($0)) }) { return result }
         return Array(text).withUnsafeBytes { walk($0) }

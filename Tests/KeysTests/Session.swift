@@ -8,9 +8,9 @@ import RESP
 ///     #expect(redis("SET a 1") == "OK")
 ///     #expect(redis("MGET a b") == "[\"1\", nil]")
 ///
-/// Replies read: `OK` (a simple string), `"text"` (a bulk string), `12`, `nil`, `[…]`, `{k: v}` (a map), `~[…]` (a set),
-/// `2.5` with a comma in front (`,2.5`), `#t`, and errors as they are, with their code (`ERR syntax error`). A command
-/// that blocks gives `(blocked)`; its reply comes through `served`.
+/// Replies read: `OK` (a simple string), `"text"` (a bulk string), `12`, `nil`, `[…]`, `{k: v}` (a map), `~[…]` (a
+/// set), `2.5` with a comma in front (`,2.5`), `#t`, and errors as they are, with their code (`ERR syntax error`). A
+/// command that blocks gives `(blocked)`; its reply comes through `served`.
 struct KeyspaceSession {
     var keys: Keyspace
     /// 2 or 3.

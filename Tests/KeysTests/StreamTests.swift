@@ -322,7 +322,7 @@ import Testing
         stream.encode(into: &writer)
         let again = try writer.bytes.withUnsafeBytes { bytes in
             var reader = ByteReader(bytes)
-            let decoded = try StreamValue(from: &reader, seed: 9)
+            let decoded = try StreamValue(from: &reader)
             try reader.expectEnd()
             return decoded
         }
@@ -357,7 +357,7 @@ import Testing
         func decode(_ bytes: [UInt8]) throws -> StreamValue {
             try bytes.withUnsafeBytes { bytes in
                 var reader = ByteReader(bytes)
-                return try StreamValue(from: &reader, seed: 1)
+                return try StreamValue(from: &reader)
             }
         }
         for length in 0..<writer.count {
