@@ -513,7 +513,9 @@ final class RESPConnection: ByteStreamHandler {
         if isWritable { softLimitSince = nil }
     }
 
-    private var outputLimit: RESPSettings.OutputLimit { isSubscriber ? shard.settings.pubsubOutput : shard.settings.normalOutput }
+    private var outputLimit: RESPSettings.OutputLimit {
+        isSubscriber ? shard.settings.pubsubOutput : shard.settings.normalOutput
+    }
 
     private func isOverLimit(adding size: Int) -> Bool {
         let limit = outputLimit

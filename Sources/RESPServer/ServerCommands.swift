@@ -211,7 +211,9 @@ final class ServerTable: Sendable {
         if [
             "ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit",
             "reset",
-        ].contains(command.name) { traits.insert(.subscriber) }
+        ].contains(command.name) {
+            traits.insert(.subscriber)
+        }
         let isOnSentinel =
             ["sentinel", "pubsub", "connection"].contains(command.group) && command.name != "select"
             || ["info", "role", "command", "acl", "config"].contains(command.name)
