@@ -61,9 +61,15 @@ package final class LocalRESPServer: Sendable {
         for (index, face) in faces.enumerated() {
             var settings = ListenerSettings(host: "127.0.0.1", port: ports?[index] ?? 0)
             settings.mode = .single
-            let listener = RESPListenerSettings(face: face, port: ports?[index] ?? 0, proxiesKeys: proxiesKeys)
+            let listener = RESPListenerSettings(
+                face: face,
+                port: ports?[index] ?? 0,
+                proxiesKeys: proxiesKeys
+            )
             listeners.append(
-                try await Listener.open(settings, on: shards.all) { shard, stream in edges[shard.index].accept(stream, listener) }
+                try await Listener.open(settings, on: shards.all) { shard, stream in
+                    edges[shard.index].accept(stream, listener)
+                }
             )
         }
         return LocalRESPServer(
