@@ -17,8 +17,8 @@ enum HiddenCommands {
 }
 
 extension Keyspace {
-    /// Hits, misses, expired, evicted, changes, waiters, `maxmemory` and its policy, then keys and expiring keys of each
-    /// database.
+    /// Hits, misses, expired, evicted, changes, waiters, `maxmemory` and its policy, then keys and expiring keys of
+    /// each database.
     fileprivate func writeStatistics(_ reply: inout RESPWriter) {
         reply.array(8 + 2 * databases.count)
         for count in [

@@ -175,7 +175,7 @@ import Testing
         #expect(redis.keys.configurationGet("proto-max-bulk-len") == "2097152")
         try redis.keys.configurationSet("notify-keyspace-events", "lxKE")
         #expect(redis.keys.configurationGet("notify-keyspace-events") == "lxKE")
-        #expect(redis.keys.configurationGet("maxmemory") == nil)
+        #expect(redis.keys.configurationGet("maxclients") == nil)
         let before = redis.keys.configuration
         func refusal(_ name: String, _ value: String) -> KeyspaceConfiguration.Refusal? {
             do throws(KeyspaceConfiguration.Refusal) {
