@@ -75,8 +75,8 @@ extension RESPConnection {
             + "name=\(String(decoding: name, as: UTF8.self)) age=\(age) idle=\(idle) flags=\(flags) db=\(database) "
             + "sub=\(channels.count) psub=\(subscribedPatterns.count) ssub=\(shardChannels.count) multi=\(queued) "
             + "qbuf=\(inputInHand) qbuf-free=0 argv-mem=\(inputInHand) multi-mem=\(transaction?.bytes ?? 0) "
-            + "rbs=0 rbp=0 obl=0 oll=0 omem=\(out.count) tot-mem=\(out.capacity + inputInHand + 1024) "
-            + "events=r cmd=\(command) "
+            + "rbs=0 rbp=0 obl=0 oll=0 "
+            + "omem=\(out.count) tot-mem=\(out.capacity + inputInHand + 1024) events=r cmd=\(command) "
             + "user=default redir=-1 resp=\(version) lib-name=\(String(decoding: libraryName, as: UTF8.self)) "
             + "lib-ver=\(String(decoding: libraryVersion, as: UTF8.self))"
     }

@@ -38,11 +38,11 @@ extension RESPConnection {
     }
 
     private var visibleRows: [Int] {
-        table.table.commands.indices.filter { table.isCommand($0) && isVisible(table.table.commands[$0]) }
+        table.table.commands.indices.filter { table.isCommand($0) && isVisible($0) }
     }
 
     private func row(_ name: [UInt8]) -> Int? {
-        guard let row = name.withUnsafeBytes({ table.find($0) }), isVisible(table.table.commands[row]) else {
+        guard let row = name.withUnsafeBytes({ table.find($0) }), isVisible(row) else {
             return nil
         }
         return row

@@ -32,6 +32,8 @@ extension CommandFacts {
         0|2.4.0|Get the list of client connections
         client:no-evict|admin noscript loading stale|admin slow dangerous connection|||3|0 0 0|7.0.0|Set client \
         eviction mode for the current connection
+        client:no-touch|noscript loading stale|slow connection|||3|0 0 0|7.2.0|Control whether commands alter the \
+        time of a key's last use
         client:pause|admin noscript loading stale|admin slow dangerous connection|||-3|0 0 0|2.9.50|Stop \
         processing commands from clients for some time
         client:reply|noscript loading stale|slow connection|||3|0 0 0|3.2.0|Instruct the server whether to reply \

@@ -152,7 +152,11 @@ struct CommandKeys {
             case .unknown: continue
             }
         }
-        if name == "sort" { found += sortStore(arguments) }
+        switch name {
+        case "sort": found += sortStore(arguments)
+        case "set", "bitfield": for index in found.indices { found[index].flags = variableFlags(name, arguments) }
+        default: break
+        }
         return found
     }
 
@@ -176,6 +180,16 @@ struct CommandKeys {
             return nil
         case .unknown: return nil
         }
+    }
+
+    /// Flags that depend on the options (db.c: setGetKeys, bitfieldGetKeys).
+    private static func variableFlags(_ name: String, _ arguments: [[UInt8]]) -> [String] {
+        let words = arguments.dropFirst(2).map { String(decoding: $0, as: UTF8.self).uppercased() }
+        if name == "set" {
+            return words.dropFirst().contains("GET") ? ["RW", "access", "update"] : ["OW", "update"]
+        }
+        let writes = words.contains("SET") || words.contains("INCRBY")
+        return writes ? ["RW", "access", "update"] : ["RO", "access"]
     }
 
     /// SORT's STORE may stand anywhere; the last one counts (sort.c: sortGetKeys).

@@ -88,7 +88,7 @@ extension RESPConnection {
     /// Adds a command to the unit that is being gathered; false when it must wait for what is before it.
     func addToUnit(_ row: Int, _ base: UnsafeRawBufferPointer, _ ranges: [Range<Int>]) -> Bool {
         guard waiting == .nothing else { return false }
-        let command = table.table.commands[row]
+        let flags = table.rows[row].flags
         var home = 0
         if keyPartitions > 1 || listener.face == .cluster {
             let arguments = arguments(base, ranges)
@@ -110,10 +110,11 @@ extension RESPConnection {
                 return true
             }
         }
-        let mayBlock = command.flags.contains(.blocking) && asksToBlock(command, base, ranges)
-        if let gathered = unit {
+        let mayBlock = flags.contains(.blocking) && asksToBlock(row, base, ranges)
+        if unit != nil {
+            // Not bound to a name: a second reference would copy the bytes at the next command.
             let isFull =
-                gathered.count >= settings.unitCommands || gathered.byteCount >= settings.unitBytes
+                unit!.count >= shard.settings.unitCommands || unit!.byteCount >= shard.settings.unitBytes
                 || replyMode == .skip
             if isFull || mayBlock || home != unitPartition {
                 sendUnit()
@@ -125,10 +126,10 @@ extension RESPConnection {
         unit!.command(database: database, arguments: ranges.count)
         for range in ranges { unit!.argument(UnsafeRawBufferPointer(rebasing: base[range])) }
         unitRows.append(UInt16(row))
-        if command.flags.contains(.write) { unitIsReadOnly = false }
+        if flags.contains(.write) { unitIsReadOnly = false }
         lastCommand = row
         lastSubcommand = ""
-        count(command)
+        count(row)
         if shard.isMonitored { feedMonitors(row, arguments(base, ranges)) }
         if mayBlock || replyMode == .skip { sendUnit() }
         return true
@@ -143,8 +144,8 @@ extension RESPConnection {
     }
 
     /// XREAD and XREADGROUP block only when they say so.
-    private func asksToBlock(_ command: Command, _ base: UnsafeRawBufferPointer, _ ranges: [Range<Int>]) -> Bool {
-        guard command.group == "stream" else { return true }
+    private func asksToBlock(_ row: Int, _ base: UnsafeRawBufferPointer, _ ranges: [Range<Int>]) -> Bool {
+        guard table.rows[row].traits.contains(.stream) else { return true }
         for range in ranges.dropFirst() {
             let word = [UInt8](base[range].prefix(8))
             if Call.equals(word, "block") { return true }
@@ -275,7 +276,7 @@ extension RESPConnection {
                 }
             }
         }
-        let threshold = settings.slowerThan
+        let threshold = shard.settings.slowerThan
         guard threshold >= 0, each >= UInt64(threshold), unitTicket == 0 else { return }
         guard let sent = try? unitSent.withUnsafeBytes({ raw throws(DecodeError) in try KeyUnit(decoding: raw) }) else {
             return

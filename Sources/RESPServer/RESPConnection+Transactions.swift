@@ -223,7 +223,7 @@ extension RESPConnection {
             let isFailed = replies[next].first == UInt8(ascii: "-")
             shard.metrics.commands[queued.row].called(microseconds: each, failed: isFailed)
             if isFailed { countError(replies[next]) }
-            count(table.table.commands[queued.row])
+            count(queued.row)
             next += 1
         }
         if queue.allSatisfy(\.isKeys) {

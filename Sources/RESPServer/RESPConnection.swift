@@ -46,7 +46,7 @@ final class RESPConnection: ByteStreamHandler {
         case replicas
     }
 
-    unowned let shard: RESPShard
+    let shard: RESPShard
     let stream: ByteStream
     let listener: RESPListenerSettings
     /// Unique in the node (CLIENT ID).
@@ -192,7 +192,7 @@ final class RESPConnection: ByteStreamHandler {
     private func takeCommand(_ bytes: UnsafeRawBufferPointer) -> Int? {
         guard !bytes.isEmpty else { return nil }
         do throws(RESPProtocolError) {
-            let limits = isAuthenticated ? settings.request : RESPLimits.unauthenticated
+            let limits = isAuthenticated ? shard.settings.request : RESPLimits.unauthenticated
             guard
                 case .command(let consumed) = try parser.parse(bytes, limits: limits, isAuthenticated: isAuthenticated)
             else { return nil }
@@ -228,44 +228,44 @@ final class RESPConnection: ByteStreamHandler {
     private func dispatch(_ base: UnsafeRawBufferPointer) -> Bool {
         let ranges = parser.arguments
         let name = UnsafeRawBufferPointer(rebasing: base[ranges[0]])
-        guard let called = table.find(name), isVisible(table.table.commands[called]) else {
+        guard let called = table.find(name), isVisible(called) else {
             return refuse(nil, unknownCommand(base, ranges))
         }
-        let command = table.table.commands[called]
-        guard command.accepts(argumentCount: ranges.count) else {
-            return refuse(called, "ERR wrong number of arguments for '\(command.name)' command")
+        guard table.rows[called].accepts(argumentCount: ranges.count) else {
+            return refuse(called, "ERR wrong number of arguments for '\(table.table.commands[called].name)' command")
         }
-        if !table.facts[called].subcommands.isEmpty, let error = subcommandError(called, base, ranges) {
-            return refuse(called, error)
+        var row = called
+        if table.rows[called].traits.contains(.container) {
+            if let error = subcommandError(called, base, ranges) { return refuse(called, error) }
+            row = table.effective(called, ranges.count > 1 ? [UInt8](base[ranges[1]].prefix(64)) : nil)
         }
-        if !isAuthenticated, !command.flags.contains(.noAuth) {
+        let traits = table.rows[row].traits
+        if !isAuthenticated, !table.rows[called].flags.contains(.noAuth) {
             return refuse(called, "NOAUTH Authentication required.")
         }
-        if let error = contextError(command) { return refuse(called, error) }
-        let row = table.effective(called, ranges.count > 1 ? [UInt8](base[ranges[1]].prefix(64)) : nil)
-        let effective = table.table.commands[row]
-        if transaction != nil, !RESPConnection.isImmediate(command.name) {
+        if isSubscriber, version < 3, !traits.contains(.subscriber) {
+            // Its client could not tell a reply from a message.
+            let shown = table.table.commands[called].name
+            return refuse(
+                called,
+                "ERR Can't execute '\(shown)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+                    + "are allowed in this context"
+            )
+        }
+        if transaction != nil, !traits.contains(.immediate) {
             if waiting == .publishes { return false }
             return enqueue(row, base, ranges)
         }
-        if shard.pause != nil, isPaused(effective) { return waitForPause() }
-        if case .keys = table.executors[row] { return addToUnit(row, base, ranges) }
+        if shard.pause != nil, isPaused(row) { return waitForPause() }
+        if traits.contains(.keys) { return addToUnit(row, base, ranges) }
         // Publishes go on together; everything else waits for what is before it.
         if unit != nil {
             sendUnit()
             return false
         }
-        if waiting == .publishes, command.name != "publish", command.name != "spublish" { return false }
+        if waiting == .publishes, !traits.contains(.publish) { return false }
         run(row, arguments(base, ranges))
         return true
-    }
-
-    /// Commands that MULTI does not queue.
-    private static func isImmediate(_ name: String) -> Bool {
-        switch name {
-        case "exec", "discard", "multi", "watch", "quit", "reset": true
-        default: false
-        }
     }
 
     func arguments(_ base: UnsafeRawBufferPointer, _ ranges: [Range<Int>]) -> [[UInt8]] {
@@ -273,12 +273,8 @@ final class RESPConnection: ByteStreamHandler {
     }
 
     /// The command exists on this face.
-    func isVisible(_ command: Command) -> Bool {
-        if listener.face != .sentinel { return command.group != "sentinel" }
-        switch command.group {
-        case "sentinel", "pubsub", "connection": return command.name != "select"
-        default: return ["info", "role", "command", "acl", "config"].contains(command.name)
-        }
+    func isVisible(_ row: Int) -> Bool {
+        table.rows[row].traits.contains(listener.face == .sentinel ? .onSentinel : .offSentinel)
     }
 
     /// Also why, when the command is one of Redis's that this server does not have.
@@ -308,24 +304,11 @@ final class RESPConnection: ByteStreamHandler {
         return nil
     }
 
-    /// What a RESP2 subscriber may not do: its client could not tell a reply from a message.
-    private func contextError(_ command: Command) -> String? {
-        guard isSubscriber, version < 3 else { return nil }
-        switch command.name {
-        case "ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit",
-            "reset":
-            return nil
-        default:
-            return "ERR Can't execute '\(command.name)': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
-                + "are allowed in this context"
+    private func isPaused(_ row: Int) -> Bool {
+        if let transaction, table.table.commands[row].name == "exec" {
+            return transaction.queue.contains { shard.isPaused(table.rows[$0.row].traits) }
         }
-    }
-
-    private func isPaused(_ command: Command) -> Bool {
-        if command.name == "exec", let transaction {
-            return transaction.queue.contains { shard.isPaused(table.table.commands[$0.row]) }
-        }
-        return shard.isPaused(command)
+        return shard.isPaused(table.rows[row].traits)
     }
 
     private func waitForPause() -> Bool {
@@ -378,20 +361,14 @@ final class RESPConnection: ByteStreamHandler {
         if !table.facts[row].subcommands.isEmpty, arguments.count > 1 {
             lastSubcommand = String(decoding: arguments[1], as: UTF8.self).lowercased()
         }
-        count(table.table.commands[row])
+        count(row)
         // EXEC is shown after what it ran.
         if shard.isMonitored, table.table.commands[row].name != "exec" { feedMonitors(row, arguments) }
     }
 
-    func count(_ command: Command) {
-        shard.metrics.commandsTotal += 1
-        let use: RESPMetrics.Use
-        switch command.group {
-        case "pubsub": use = .pubsub
-        case "connection", "server", "cluster", "sentinel", "scripting": use = .other
-        default: use = .cache
-        }
-        shard.metrics.commandsByUse[use.rawValue] &+= 1
+    func count(_ row: Int) {
+        shard.metrics.commandsTotal &+= 1
+        shard.metrics.commandsByUse[table.rows[row].use.rawValue] &+= 1
     }
 
     /// The command in hand, which waited for something, has its reply.
@@ -446,7 +423,7 @@ final class RESPConnection: ByteStreamHandler {
     }
 
     func noteSlow(_ microseconds: UInt64, _ arguments: [[UInt8]]) {
-        let threshold = settings.slowerThan
+        let threshold = shard.settings.slowerThan
         guard threshold >= 0, microseconds >= UInt64(threshold), let name = arguments.first else { return }
         // Passwords are not kept.
         let word = String(decoding: name, as: UTF8.self).lowercased()
@@ -537,7 +514,9 @@ final class RESPConnection: ByteStreamHandler {
         if isWritable { softLimitSince = nil }
     }
 
-    private var outputLimit: RESPSettings.OutputLimit { isSubscriber ? settings.pubsubOutput : settings.normalOutput }
+    private var outputLimit: RESPSettings.OutputLimit {
+        isSubscriber ? shard.settings.pubsubOutput : shard.settings.normalOutput
+    }
 
     private func isOverLimit(adding size: Int) -> Bool {
         let limit = outputLimit

@@ -160,7 +160,7 @@ extension RESPConnection {
         }
         let names = table.table.commands.indices
             .filter {
-                table.isCommand($0) && isVisible(table.table.commands[$0])
+                table.isCommand($0) && isVisible($0)
                     && table.facts[$0].categories.contains(category)
             }
             .map { table.table.commands[$0].name }

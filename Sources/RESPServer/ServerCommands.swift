@@ -117,14 +117,48 @@ enum ServerCommands {
 }
 
 /// All commands with what runs them, by the place in the table.
-struct ServerTable: Sendable {
+final class ServerTable: Sendable {
     enum Executor: Sendable {
         /// A key partition.
         case keys
         case server(ServerCommands.Handler)
     }
 
+    /// What is looked at for each command that comes: numbers alone, where `Command` has texts.
+    struct Row: Sendable {
+        var arity: Int
+        var flags: Command.Flags
+        var use: RESPMetrics.Use
+        var traits: Traits = []
+
+        /// The number of arguments fits.
+        func accepts(argumentCount count: Int) -> Bool { arity >= 0 ? count == arity : count >= -arity }
+    }
+
+    struct Traits: OptionSet, Sendable {
+        let rawValue: UInt16
+
+        /// A key partition does it.
+        static let keys = Traits(rawValue: 1 << 0)
+        /// Has subcommands.
+        static let container = Traits(rawValue: 1 << 1)
+        /// MULTI does not queue it.
+        static let immediate = Traits(rawValue: 1 << 2)
+        static let publish = Traits(rawValue: 1 << 3)
+        /// A RESP2 subscriber may send it.
+        static let subscriber = Traits(rawValue: 1 << 4)
+        static let onSentinel = Traits(rawValue: 1 << 5)
+        static let offSentinel = Traits(rawValue: 1 << 6)
+        /// CLIENT PAUSE WRITE holds it back.
+        static let pausedAsWrite = Traits(rawValue: 1 << 7)
+        /// CLIENT PAUSE never does.
+        static let neverPaused = Traits(rawValue: 1 << 8)
+        /// Blocks only when it says so.
+        static let stream = Traits(rawValue: 1 << 9)
+    }
+
     let table: CommandTable
+    let rows: ContiguousArray<Row>
     let facts: [CommandFacts]
     let executors: [Executor]
     /// Rows of subcommands that have their own, by the container's row.
@@ -164,6 +198,39 @@ struct ServerTable: Sendable {
         }
         self.places = places
         self.subrows = subrows
+        let (facts, executors) = (facts, executors)
+        rows = ContiguousArray(table.commands.map { ServerTable.row($0, facts[$0.index], executors[$0.index]) })
+    }
+
+    private static func row(_ command: Command, _ facts: CommandFacts, _ executor: Executor) -> Row {
+        var traits: Traits = []
+        if case .keys = executor { traits.insert(.keys) }
+        if !facts.subcommands.isEmpty { traits.insert(.container) }
+        if ["exec", "discard", "multi", "watch", "quit", "reset"].contains(command.name) { traits.insert(.immediate) }
+        if command.name == "publish" || command.name == "spublish" { traits.insert(.publish) }
+        if [
+            "ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit",
+            "reset",
+        ].contains(command.name) {
+            traits.insert(.subscriber)
+        }
+        let isOnSentinel =
+            ["sentinel", "pubsub", "connection"].contains(command.group) && command.name != "select"
+            || ["info", "role", "command", "acl", "config"].contains(command.name)
+        if isOnSentinel { traits.insert(.onSentinel) }
+        if command.group != "sentinel" { traits.insert(.offSentinel) }
+        if command.flags.contains(.write) || traits.contains(.publish) || command.name == "pfcount" {
+            traits.insert(.pausedAsWrite)
+        }
+        if command.name == "client" { traits.insert(.neverPaused) }
+        if command.group == "stream" { traits.insert(.stream) }
+        let use: RESPMetrics.Use
+        switch command.group {
+        case "pubsub": use = .pubsub
+        case "connection", "server", "cluster", "sentinel", "scripting": use = .other
+        default: use = .cache
+        }
+        return Row(arity: command.arity, flags: command.flags, use: use, traits: traits)
     }
 
     /// The row whose flags and code count: of a container that of the subcommand, where it has one.

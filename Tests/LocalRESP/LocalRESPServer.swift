@@ -8,6 +8,7 @@ import RESPServer
 package final class LocalRESPServer: Sendable {
     package let shards: Shards
     package let node: RESPNode
+    /// Of the first shard.
     package let edge: RESPShard
     package let broker: LocalRESPBroker
     private let listeners: [Listener]
@@ -24,16 +25,18 @@ package final class LocalRESPServer: Sendable {
     /// By the order of the faces.
     package func port(_ face: Int) -> Int { listeners[face].port }
 
-    /// `ports`: 0 for any that is free, one for each face.
+    /// `ports`: 0 for any that is free, one for each face. Several shards have a broker each, which do not know each
+    /// other's keys and channels; connections are dealt to them in turn.
     package static func start(
         settings: RESPSettings = RESPSettings(),
         keyPartitions: Int = 1,
         faces: [RESPFace] = [.standalone],
         ports: [Int]? = nil,
         proxiesKeys: Bool = false,
+        shardCount: Int = 1,
         failover: @escaping @Sendable (Int) -> Bool = { _ in false }
     ) async throws -> LocalRESPServer {
-        let shards = Shards(count: 1)
+        let shards = Shards(count: shardCount)
         let started = WallClock.now()
         let actions = RESPActions(
             failover: failover,
@@ -41,25 +44,41 @@ package final class LocalRESPServer: Sendable {
             lastSnapshot: { started }
         )
         let node = RESPNode(settings: settings, actions: actions)
-        let broker = LocalRESPBroker(loop: shards[0], keyPartitions: keyPartitions)
-        let edge = RESPShard(node: node, loop: shards[0], broker: broker)
-        try await shards[0].loop.submit {
-            shards[0].atEndOfTick(.step) {
-                while !broker.directives.isEmpty { edge.handle(broker.takeDirectives()) }
-            }
-            shards[0].atEveryTick { _, wall in broker.tick(wall) }
-            edge.start()
-            shards[0].startTicking()
-        }.get()
+        let brokers = shards.all.map { LocalRESPBroker(loop: $0, keyPartitions: keyPartitions) }
+        let edges = shards.all.map { RESPShard(node: node, loop: $0, broker: brokers[$0.index]) }
+        for (index, shard) in shards.all.enumerated() {
+            let (broker, edge) = (brokers[index], edges[index])
+            try await shard.loop.submit {
+                shard.atEndOfTick(.step) {
+                    while !broker.directives.isEmpty { edge.handle(broker.takeDirectives()) }
+                }
+                shard.atEveryTick { _, wall in broker.tick(wall) }
+                edge.start()
+                shard.startTicking()
+            }.get()
+        }
         var listeners: [Listener] = []
         for (index, face) in faces.enumerated() {
-            let settings = ListenerSettings(host: "127.0.0.1", port: ports?[index] ?? 0)
-            let listener = RESPListenerSettings(face: face, port: ports?[index] ?? 0, proxiesKeys: proxiesKeys)
+            var settings = ListenerSettings(host: "127.0.0.1", port: ports?[index] ?? 0)
+            settings.mode = .single
+            let listener = RESPListenerSettings(
+                face: face,
+                port: ports?[index] ?? 0,
+                proxiesKeys: proxiesKeys
+            )
             listeners.append(
-                try await Listener.open(settings, on: shards.all) { _, stream in edge.accept(stream, listener) }
+                try await Listener.open(settings, on: shards.all) { shard, stream in
+                    edges[shard.index].accept(stream, listener)
+                }
             )
         }
-        return LocalRESPServer(shards: shards, node: node, edge: edge, broker: broker, listeners: listeners)
+        return LocalRESPServer(
+            shards: shards,
+            node: node,
+            edge: edges[0],
+            broker: brokers[0],
+            listeners: listeners
+        )
     }
 
     /// Runs on the loop.
@@ -77,7 +96,7 @@ package final class LocalRESPServer: Sendable {
     package func stop() async {
         for listener in listeners { await listener.close() }
         _ = try? await onLoop { _, edge in edge.stop() }
-        try? await shards[0].loop.submit { [shards] in shards[0].stopTicking() }.get()
+        for shard in shards.all { try? await shard.loop.submit { shard.stopTicking() }.get() }
         try? await shards.shutDown()
     }
 }

@@ -1,0 +1,20 @@
+import Foundation
+import RESPServer
+import Testing
+
+@Suite("The shim's document")
+struct DocumentTests {
+    @Test("RS-24 docs/redis-shim.md lists every command, and no other")
+    func commands() throws {
+        let root = URL(filePath: #filePath).resolvingSymlinksInPath().deletingLastPathComponent()
+            .appending(path: "../..").standardizedFileURL
+        let text = try String(contentsOf: root.appending(path: "docs/redis-shim.md"), encoding: .utf8)
+        let table = try #require(text.components(separatedBy: "|---|---|\n").dropFirst().first)
+        let rows = table.components(separatedBy: "\n\n")[0]
+        let documented = Set(
+            rows.components(separatedBy: "`").enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
+        )
+        let known = RESPMetrics.commandNames.filter { !$0.contains("|") && $0 != "sentinel" }.map { $0.uppercased() }
+        #expect(documented == Set(known))
+    }
+}
