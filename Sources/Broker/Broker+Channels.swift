@@ -191,6 +191,11 @@ extension Broker {
             post(.received(token, .success(receivers)), to: hub)
             return
         }
+        if let replica = ownedHere(partition) {
+            let receivers = fanOut(room, body, partition, replica)
+            post(.received(token, .success(receivers)), to: hub)
+            return
+        }
         ask(relay, .announce(room, body), .announced(hub: hub, token))
     }
 
@@ -223,15 +228,19 @@ extension Broker {
 
     // MARK: Hub
 
-    /// As `publish`, and the publisher learns how many subscribers the message was sent to.
-    package func publishCounted(_ token: RequestToken, room: RoomName, body: ArraySlice<UInt8>) {
+    /// As `publish`, and the publisher learns how many subscribers the message was sent to: at once, when the room is
+    /// owned here and nothing is before it, otherwise by `.received`.
+    package func publishCounted(_ token: RequestToken, room: RoomName, body: ArraySlice<UInt8>) -> Int? {
         let partition = partition(of: room)
-        guard settings.namespaces.policy(for: room).deliveryClass.isLogged else {
+        guard settings.namespaces.deliveryClass(of: room).isLogged else {
+            if loopback.isEmpty, shard(of: partition) == settings.shard, let replica = ownedHere(partition) {
+                return fanOut(room, body, partition, replica)
+            }
             post(
                 .announceCounted(hub: settings.shard, token, partition, room, body: body),
                 to: shard(of: partition)
             )
-            return
+            return nil
         }
         post(
             .publish(
@@ -244,6 +253,16 @@ extension Broker {
             ),
             to: shard(of: partition)
         )
+        return nil
+    }
+
+    /// The partition's replica, when it serves and this node's relay knows that: nothing can get lost on the way to it,
+    /// so there is nothing to remember.
+    private func ownedHere(_ partition: PartitionID) -> Replica? {
+        guard relay(partition)?.owner == settings.node, let replica = replica(GroupID(partition: partition)),
+            replica.isServing
+        else { return nil }
+        return replica
     }
 
     /// Asks the owner to count a subscription before it begins.

@@ -11,9 +11,13 @@ package enum PayloadForm: UInt8, Sendable {
     /// such as `123`, is JSON.
     package static func classify(_ bytes: ArraySlice<UInt8>) -> PayloadForm {
         bytes.withUnsafeBytes { raw in
-            if (try? JSONScanner.validate(raw)) != nil { return .json }
+            if isJSON(raw) { return .json }
             return JSONText.isUTF8(raw) ? .text : .binary
         }
+    }
+
+    package static func isJSON(_ raw: UnsafeRawBufferPointer) -> Bool {
+        (try? JSONScanner.validate(raw)) != nil
     }
 
     /// For payloads that are known not to be JSON.

@@ -105,7 +105,6 @@ extension LogWriter {
     }
 
     private func write(_ batch: [Submission], isDirty: Bool) -> Leftover {
-        let sealed = store.sealedFiles
         var outcomes = [Result<Void, StorageError>](repeating: .success(()), count: batch.count)
         var mustSync = false
         var isDirty = isDirty
@@ -160,7 +159,7 @@ extension LogWriter {
             return ((), false)
         }
         for (submission, outcome) in zip(batch, outcomes) { submission.completion(outcome) }
-        if store.sealedFiles != sealed || !mustSync { wakeKeeper() }
+        if store.needsFlush { wakeKeeper() }
         return mustSync ? .nothing : isDirty ? .dirty : .unpromised
     }
 

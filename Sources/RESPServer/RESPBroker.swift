@@ -30,9 +30,9 @@ package protocol RESPBroker: AnyObject {
 
     // MARK: Channels
 
-    /// Answered by `.received` with the number of subscribers in the cluster that the message was sent to. `body` is an
-    /// encoded `MessageBody`.
-    func publishCounted(_ token: RequestToken, room: RoomName, body: ArraySlice<UInt8>)
+    /// Returns the number of subscribers in the cluster that the message was sent to; nil when it is not known yet and
+    /// comes by `.received`. `body` is an encoded `MessageBody`.
+    func publishCounted(_ token: RequestToken, room: RoomName, body: ArraySlice<UInt8>) -> Int?
     /// Answered by `.subscribed` once every later publish anywhere in the cluster counts and reaches this session.
     func subscribe(_ token: RequestToken, room: RoomName, options: SubscribeOptions)
     func unsubscribe(_ session: SessionID, room: RoomName) -> Bool

@@ -83,6 +83,10 @@ extension RESPConnection {
         return ChannelName.isReserved(name) ? "ERR invalid channel: the name is reserved" : nil
     }
 
+    private func isChannel(_ name: UnsafeRawBufferPointer) -> Bool {
+        !name.isEmpty && name.count <= settings.channelBytes && !ChannelName.isReserved(name)
+    }
+
     private func subscriptionsError(_ count: Int) -> String? {
         let have = channels.count + shardChannels.count + subscribedPatterns.count
         guard have + count > settings.subscriptions else { return nil }
@@ -308,39 +312,81 @@ extension RESPConnection {
 
     // MARK: Publishing
 
-    func publish(_ arguments: [[UInt8]]) { publish(.channel, arguments[1], arguments[2]) }
+    /// PUBLISH and SPUBLISH in a transaction, where they go one by one: the replies have their places.
+    func publish(_ arguments: [[UInt8]]) { publishInTransaction(.channel, arguments) }
+    func publishSharded(_ arguments: [[UInt8]]) { publishInTransaction(.shard, arguments) }
 
-    func publishSharded(_ arguments: [[UInt8]]) { publish(.shard, arguments[1], arguments[2]) }
+    private func publishInTransaction(_ kind: RESPNode.ChannelKind, _ arguments: [[UInt8]]) {
+        let answer = arguments[1].withUnsafeBytes { name in
+            arguments[2].withUnsafeBytes { payload in offer(kind, name, payload) }
+        }
+        guard let answer else { return expectAnswer(commandInHand) }
+        write(answer)
+    }
 
-    private func publish(_ kind: RESPNode.ChannelKind, _ name: [UInt8], _ payload: [UInt8]) {
-        if listener.face == .sentinel { return reply.integer(0) }
-        if let error = channelError(name) { return failPublish(error) }
-        let isJSON = PayloadForm.classify(payload[...]) == .json
-        let body = MessageBody(payload: payload[...], isJSON: isJSON).encoded()
+    /// PUBLISH and SPUBLISH as they come: several may be under way. What they carry is taken from where it lies.
+    func takePublish(_ row: Int, _ base: UnsafeRawBufferPointer, _ ranges: [Range<Int>]) {
+        lastCommand = row
+        lastSubcommand = ""
+        count(row)
+        if shard.isMonitored { feedMonitors(row, arguments(base, ranges)) }
+        let kind: RESPNode.ChannelKind = table.rows[row].traits.contains(.sharded) ? .shard : .channel
+        let (name, payload) = (base[ranges[1]], base[ranges[2]])
+        let answer = offer(kind, UnsafeRawBufferPointer(rebasing: name), UnsafeRawBufferPointer(rebasing: payload))
+        guard let answer else {
+            return expectAnswer(CommandInHand(row: row, started: shard.now, arguments: arguments(base, ranges)))
+        }
+        let command = CommandInHand(row: row, started: shard.now)
+        if waiting == .publishes {
+            publishes.counts.append(answer)
+            publishes.started.append(command)
+            sequence += 1
+        } else {
+            write(answer)
+            finishPublish(command)
+        }
+    }
+
+    /// Hands a message to the broker. Nil: the answer comes by `published`.
+    private func offer(
+        _ kind: RESPNode.ChannelKind,
+        _ name: UnsafeRawBufferPointer,
+        _ payload: UnsafeRawBufferPointer
+    ) -> Result<Int, RequestError>? {
+        if listener.face == .sentinel { return .success(0) }
+        guard isChannel(name) else { return .failure(.notStored) }
+        let body = MessageBody.encoded(payload: payload, isJSON: PayloadForm.isJSON(payload))
+        shard.metrics.publishes &+= 1
+        shard.calledBroker()
+        return shard.broker.publishCounted(
+            RequestToken(session: session, command: sequence + 1),
+            room: ChannelName.room(kind, [UInt8](name)),
+            body: body[...]
+        ).map { .success($0) }
+    }
+
+    /// The publish that was just offered has no answer yet.
+    private func expectAnswer(_ command: CommandInHand) {
         sequence += 1
         if publishes.counts.isEmpty {
             publishes.first = sequence
             publishes.isFull = false
         }
         publishes.counts.append(nil)
-        publishes.started.append(commandInHand)
-        // In a transaction they go one by one: the replies have their places.
+        publishes.started.append(command)
         if publishes.counts.count >= settings.publishesUnderWay { publishes.isFull = true }
         waiting = .publishes
         // In RESP3 one's own message comes after the reply to its publish.
         if isSubscriber { setHolding(true) }
-        shard.metrics.publishes += 1
-        let token = RequestToken(session: session, command: sequence)
-        shard.broker.publishCounted(token, room: ChannelName.room(kind, name), body: body[...])
-        shard.calledBroker()
     }
 
-    /// A refused publish keeps its place behind those that are under way.
-    private func failPublish(_ text: String) {
-        guard waiting == .publishes else { return fail(text) }
-        sequence += 1
-        publishes.counts.append(.failure(.notStored))
-        publishes.started.append(commandInHand)
+    private func write(_ answer: Result<Int, RequestError>) {
+        switch answer {
+        case .success(let count): reply.integer(count)
+        case .failure(.notStored):
+            reply.error("ERR invalid channel: its name has 1 to \(settings.channelBytes) bytes and is not reserved")
+        case .failure(let error): reply.error(RESPConnection.text(of: error))
+        }
     }
 
     func published(_ number: UInt64, _ result: Result<Int, RequestError>) {
@@ -352,14 +398,9 @@ extension RESPConnection {
             publishes.counts.removeFirst()
             publishes.first += 1
             let command = publishes.started.removeFirst()
-            switch answer {
-            case .success(let count): reply.integer(count)
-            case .failure(.notStored): reply.error("ERR invalid channel")
-            case .failure(let error):
-                // At most once: a publish that may have been made is not made again.
-                guard error.isDefinite else { return closeUnknown() }
-                reply.error(RESPConnection.text(of: error))
-            }
+            // At most once: a publish that may have been made is not made again.
+            if case .failure(let error) = answer, !error.isDefinite { return closeUnknown() }
+            write(answer)
             if script != nil {
                 commandInHand = command
                 return completeCommand()

@@ -263,7 +263,11 @@ final class RESPConnection: ByteStreamHandler {
             sendUnit()
             return false
         }
-        if waiting == .publishes, !traits.contains(.publish) { return false }
+        if traits.contains(.publish) {
+            takePublish(row, base, ranges)
+            return true
+        }
+        if waiting == .publishes { return false }
         run(row, arguments(base, ranges))
         return true
     }

@@ -155,6 +155,8 @@ final class ServerTable: Sendable {
         static let neverPaused = Traits(rawValue: 1 << 8)
         /// Blocks only when it says so.
         static let stream = Traits(rawValue: 1 << 9)
+        /// Speaks of shard channels.
+        static let sharded = Traits(rawValue: 1 << 10)
     }
 
     let table: CommandTable
@@ -208,6 +210,7 @@ final class ServerTable: Sendable {
         if !facts.subcommands.isEmpty { traits.insert(.container) }
         if ["exec", "discard", "multi", "watch", "quit", "reset"].contains(command.name) { traits.insert(.immediate) }
         if command.name == "publish" || command.name == "spublish" { traits.insert(.publish) }
+        if command.name == "spublish" { traits.insert(.sharded) }
         if [
             "ping", "subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe", "quit",
             "reset",

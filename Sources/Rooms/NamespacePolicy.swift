@@ -99,6 +99,16 @@ package struct NamespaceTable: Equatable, Sendable {
         return NamespacePolicy()
     }
 
+    /// Of `policy(for:)`, without a copy of the policy.
+    package func deliveryClass(of room: RoomName) -> DeliveryClass {
+        room.bytes.withUnsafeBytes { name in
+            for index in policies.indices where name.starts(with: policies[index].prefix) {
+                return policies[index].deliveryClass
+            }
+            return NamespacePolicy().deliveryClass
+        }
+    }
+
     package func encode(into writer: inout ByteWriter) {
         writer.writeVarint(UInt64(policies.count))
         for policy in policies {

@@ -72,6 +72,16 @@ package struct MessageBody: Equatable, Sendable {
         return writer.bytes
     }
 
+    /// Of a payload alone, from where it lies.
+    package static func encoded(payload: UnsafeRawBufferPointer, isJSON: Bool) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: payload.count + 1) { bytes, count in
+            bytes[0] = isJSON ? json : 0
+            UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(bytes)[1...])
+                .copyMemory(from: payload)
+            count = payload.count + 1
+        }
+    }
+
     package init(decoding body: ArraySlice<UInt8>) throws(DecodeError) {
         let result = body.withUnsafeBytes { raw -> Result<MessageBody, DecodeError> in
             var reader = ByteReader(raw)

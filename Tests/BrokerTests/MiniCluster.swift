@@ -294,7 +294,8 @@ final class MiniClient {
     func publishCounted(_ room: String, _ text: String) -> UInt64 {
         let token = token()
         let body = MessageBody(payload: Array(text.utf8)[...]).encoded()[...]
-        cluster.broker(number).publishCounted(token, room: RoomName(room), body: body)
+        let count = cluster.broker(number).publishCounted(token, room: RoomName(room), body: body)
+        if let count { counted[token.command] = .success(count) }
         return token.command
     }
 

@@ -186,9 +186,13 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
         return count
     }
 
-    package func publishCounted(_ token: RequestToken, room: RoomName, body: ArraySlice<UInt8>) {
-        if let failure { return answer(.received(token, .failure(failure))) }
-        answer(.received(token, .success(publish(room, body))))
+    package func publishCounted(_ token: RequestToken, room: RoomName, body: ArraySlice<UInt8>) -> Int? {
+        if let failure {
+            answer(.received(token, .failure(failure)))
+        } else {
+            answer(.received(token, .success(publish(room, body))))
+        }
+        return nil
     }
 
     package func subscribe(_ token: RequestToken, room: RoomName, options: SubscribeOptions) {
