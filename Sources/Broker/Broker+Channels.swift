@@ -258,7 +258,7 @@ extension Broker {
 
     /// The partition's replica, when it serves and this node's relay knows that: nothing can get lost on the way to it,
     /// so there is nothing to remember.
-    private func ownedHere(_ partition: PartitionID) -> Replica? {
+    func ownedHere(_ partition: PartitionID) -> Replica? {
         guard relay(partition)?.owner == settings.node, let replica = replica(GroupID(partition: partition)),
             replica.isServing
         else { return nil }

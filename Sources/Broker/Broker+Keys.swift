@@ -76,7 +76,7 @@ extension Broker {
             replica.nextReadContext += 1
             if !replica.raft.readIndex(context: replica.keyReads[index].context) {
                 let row = replica.keyReads.remove(at: index)
-                refuse(row.read, to: row.node)
+                if let partition = replica.group.partition { refuse(row, partition) }
             }
             mark(replica)
         }
@@ -143,35 +143,61 @@ extension Broker {
 
     // MARK: Reads
 
-    private func refuse(_ read: KeyRead, to node: NodeID) {
-        let hint = owners[Int(read.partition.rawValue)]?.node
-        let status = KeyReadReply.Status.notOwner(hint == settings.node ? nil : hint)
-        send(.keyReadReply(KeyReadReply(partition: read.partition, token: read.token, status: status)), to: node)
+    /// This replica cannot answer: it does not lead.
+    private func refuse(_ read: Replica.PendingKeyRead, _ partition: PartitionID) {
+        switch read.asker {
+        case .relay(let node, let token):
+            let hint = owners[Int(partition.rawValue)]?.node
+            let status = KeyReadReply.Status.notOwner(hint == settings.node ? nil : hint)
+            send(.keyReadReply(KeyReadReply(partition: partition, token: token, status: status)), to: node)
+        case .hub(let hub, let token): askForKeys(partition, read.unit, hub: hub, token: token)
+        }
+    }
+
+    private func reply(_ outcome: KeyOutcome, to asker: Replica.PendingKeyRead.Asker, _ partition: PartitionID) {
+        switch asker {
+        case .relay(let node, let token):
+            send(.keyReadReply(KeyReadReply(partition: partition, token: token, status: .ok(outcome))), to: node)
+        case .hub(let hub, let token): post(.keys(token, .success(outcome)), to: hub)
+        }
     }
 
     func receiveKeyRead(_ read: KeyRead, from node: NodeID) {
         guard Int(read.partition.rawValue) < settings.allPartitions else { return }
+        let row = Replica.PendingKeyRead(
+            context: 0,
+            asker: .relay(node, token: read.token),
+            gateway: read.gateway,
+            unit: read.unit
+        )
         guard let replica = replica(GroupID(partition: read.partition)), replica.keys != nil, replica.isServing else {
-            refuse(read, to: node)
-            return
+            return refuse(row, read.partition)
         }
+        take(row, replica, read.partition)
+    }
+
+    /// A read waits for a majority's word that this replica still leads.
+    func take(_ read: Replica.PendingKeyRead, _ replica: Replica, _ partition: PartitionID) {
         guard replica.keyReads.count < settings.pendingFetches else {
-            send(.keyReadReply(KeyReadReply(partition: read.partition, token: read.token, status: .busy)), to: node)
+            switch read.asker {
+            case .relay(let node, let token):
+                send(.keyReadReply(KeyReadReply(partition: partition, token: token, status: .busy)), to: node)
+            case .hub(let hub, let token): post(.keys(token, .failure(.busy)), to: hub)
+            }
             return
         }
+        var read = read
         // Reads of one tick share the question to the majority.
         if let last = replica.keyReads.last, last.index == nil, replica.readContextTick == settling {
-            replica.keyReads.append(Replica.PendingKeyRead(context: last.context, index: nil, node: node, read: read))
+            read.context = last.context
+            replica.keyReads.append(read)
             return
         }
-        let context = replica.nextReadContext
+        read.context = replica.nextReadContext
         replica.nextReadContext += 1
-        guard replica.raft.readIndex(context: context) else {
-            refuse(read, to: node)
-            return
-        }
+        guard replica.raft.readIndex(context: read.context) else { return refuse(read, partition) }
         replica.readContextTick = settling
-        replica.keyReads.append(Replica.PendingKeyRead(context: context, index: nil, node: node, read: read))
+        replica.keyReads.append(read)
         mark(replica)
     }
 
@@ -196,15 +222,11 @@ extension Broker {
     }
 
     private func answer(_ row: Replica.PendingKeyRead, _ replica: Replica) {
-        guard replica.isServing else {
-            refuse(row.read, to: row.node)
-            return
-        }
-        let unit = row.read.unit.withUnsafeBytes { try? KeyUnit(decoding: $0) }
+        guard let partition = replica.group.partition else { return }
+        guard replica.isServing else { return refuse(row, partition) }
         // What this node's shim encoded it can decode; a peer of another version is told that nobody knows.
-        let outcome = unit.flatMap { replica.keys?.read($0, from: row.read.gateway, now: wall) } ?? .unknown
-        let reply = KeyReadReply(partition: row.read.partition, token: row.read.token, status: .ok(outcome))
-        send(.keyReadReply(reply), to: row.node)
+        let outcome = row.unit.withUnsafeBytes { try? replica.keys?.read($0, from: row.gateway, now: wall) }
+        reply(outcome ?? .unknown, to: row.asker, partition)
     }
 }
 

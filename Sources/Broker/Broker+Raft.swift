@@ -193,11 +193,18 @@ extension Broker {
         if soft.role == .leader, settings.planted == .serveBeforeNoop { beginServing(replica) }
         if soft.role != .leader || soft.term != replica.servingTerm, replica.isServing {
             let term = replica.servingTerm
+            let reads = replica.keyReads
             replica.stopServing()
             outbox.events.append(.lostOwnership(partition, term: term, newOwner: soft.leader))
             if owners[Int(partition.rawValue)]?.node == settings.node {
                 owners[Int(partition.rawValue)] = nil
                 if let relay = relays[Int(partition.rawValue)] { ownerUnreachable(relay) }
+            }
+            // A relay asks again by itself; a hub has asked here alone.
+            for read in reads {
+                if case .hub(let hub, let token) = read.asker {
+                    askForKeys(partition, read.unit, hub: hub, token: token)
+                }
             }
         }
     }

@@ -97,6 +97,21 @@ extension Broker {
 
     func relayKeyRead(_ partition: PartitionID, _ unit: ArraySlice<UInt8>, hub: Int, token: RequestToken) {
         guard let relay = relay(partition), relay.isKeys else { return }
+        if let replica = ownedHere(partition) {
+            let read = Replica.PendingKeyRead(
+                context: 0,
+                asker: .hub(hub, token),
+                gateway: relay.gateway,
+                unit: unit
+            )
+            return take(read, replica, partition)
+        }
+        askForKeys(partition, unit, hub: hub, token: token)
+    }
+
+    /// By a request that is sent again until there is an owner who answers.
+    func askForKeys(_ partition: PartitionID, _ unit: ArraySlice<UInt8>, hub: Int, token: RequestToken) {
+        guard let relay = relay(partition) else { return }
         if relay.isDegraded || relay.fetches.count >= settings.pendingFetches {
             post(.keys(token, .failure(relay.isDegraded ? .noQuorum : .busy)), to: hub)
             return

@@ -91,8 +91,16 @@ final class Replica {
     struct PendingKeyRead {
         var context: UInt64
         var index: LogIndex?
-        var node: NodeID
-        var read: KeyRead
+        var asker: Asker
+        var gateway: GatewayID
+        var unit: ArraySlice<UInt8>
+
+        enum Asker {
+            /// A relay, which asks again when the answer does not come.
+            case relay(NodeID, token: UInt64)
+            /// A hub of this node: the relay between has nothing to remember while the owner is here.
+            case hub(Int, RequestToken)
+        }
     }
 
     struct OutgoingTransfer {

@@ -96,8 +96,7 @@ package struct KeyPartition: Sendable {
                 let sequence = try reader.readVarint()
                 let seen = try reader.readVarint()
                 let count = try reader.readCount(limit: reader.remaining, "key unit")
-                let unit = try KeyUnit(decoding: try reader.readRaw(count: count))
-                applyUnit(gateway, sequence, seen, unit, &effects)
+                try applyUnit(gateway, sequence, seen, try reader.readRaw(count: count), &effects)
             case .begin:
                 let first = try reader.read(UInt64.self)
                 if seed == 0 {
@@ -143,9 +142,9 @@ package struct KeyPartition: Sendable {
         _ gateway: GatewayID,
         _ sequence: UInt64,
         _ seen: UInt64,
-        _ unit: KeyUnit,
+        _ unit: UnsafeRawBufferPointer,
         _ effects: inout [Effect]
-    ) {
+    ) throws(DecodeError) {
         switch gateways.verdict(gateway, sequence) {
         case .fresh: break
         case .repeated(let first):
@@ -153,7 +152,7 @@ package struct KeyPartition: Sendable {
             return
         case .outOfOrder: return
         }
-        let outcome = perform(unit, gateway)
+        let outcome = try perform(unit, gateway)
         var kept = outcome
         if case .replied(let bytes) = outcome, bytes.count > KeyOutcome.keptMax { kept = .unknown }
         if case .waits(let bytes) = outcome, bytes.count > KeyOutcome.keptMax { kept = .unknown }
@@ -161,11 +160,14 @@ package struct KeyPartition: Sendable {
         effects.append(.decided(gateway: gateway, sequence: sequence, outcome))
     }
 
-    private mutating func perform(_ unit: KeyUnit, _ gateway: GatewayID) -> KeyOutcome {
+    private mutating func perform(
+        _ bytes: UnsafeRawBufferPointer,
+        _ gateway: GatewayID
+    ) throws(DecodeError) -> KeyOutcome {
+        if bytes.first == KeyUnit.Kind.commands.rawValue { return try run(bytes, gateway) }
+        let unit = try KeyUnit(decoding: bytes)
         switch unit.kind {
-        case .commands:
-            let waiter = unit.ticket == 0 ? nil : WaiterID(gateway: gateway.rawValue, session: unit.ticket)
-            return run(unit, waiter)
+        case .commands: return .unknown
         case .versions: return .replied(versions(unit.keys))
         case .done:
             for ticket in unit.tickets { served[WaiterID(gateway: gateway.rawValue, session: ticket)] = nil }
@@ -227,14 +229,23 @@ package struct KeyPartition: Sendable {
 
     // MARK: Commands
 
-    private mutating func run(_ unit: KeyUnit, _ waiter: WaiterID?) -> KeyOutcome {
-        var reply = RESPWriter(version: unit.isRESP3 ? 3 : 2)
-        for (row, item) in unit.items.enumerated() {
-            switch item {
+    /// Runs the items of a `.commands` unit one by one, as they are read. Without a gateway nobody waits.
+    private mutating func run(
+        _ bytes: UnsafeRawBufferPointer,
+        _ gateway: GatewayID?
+    ) throws(DecodeError) -> KeyOutcome {
+        var reader = ByteReader(bytes)
+        _ = try reader.readByte()
+        let (isRESP3, ticket) = try KeyUnit.readHead(&reader)
+        var reply = RESPWriter(version: isRESP3 ? 3 : 2)
+        while !reader.isAtEnd {
+            switch try KeyUnit.readItem(&reader) {
             case .command(let database, let arguments):
-                let isLast = row == unit.items.count - 1
-                let call = Call(arguments, database: database, waiter: isLast ? waiter : nil)
-                let outcome = keyspace.execute(call, &reply)
+                var waiter: WaiterID?
+                if ticket != 0, let gateway, reader.isAtEnd {
+                    waiter = WaiterID(gateway: gateway.rawValue, session: ticket)
+                }
+                let outcome = keyspace.execute(Call(arguments, database: database, waiter: waiter), &reply)
                 keyspace.serveWaiters()
                 if outcome == .blocked { return .waits(reply.bytes) }
             case .transaction(let watches, let commands):
@@ -260,13 +271,19 @@ package struct KeyPartition: Sendable {
 
     /// Answers a unit that only reads, at the owner's time, without the log. What a read leaves behind (counts of hits
     /// and misses) is the owner's own.
-    package mutating func read(_ unit: KeyUnit, from gateway: GatewayID, now: Timestamp) -> KeyOutcome {
+    package mutating func read(
+        _ bytes: UnsafeRawBufferPointer,
+        from gateway: GatewayID,
+        now: Timestamp
+    ) throws(DecodeError) -> KeyOutcome {
         let logTime = keyspace.now
         keyspace.now = max(logTime, Int64(clamping: now))
         defer { keyspace.now = logTime }
+        if bytes.first == KeyUnit.Kind.commands.rawValue { return try run(bytes, nil) }
+        let unit = try KeyUnit(decoding: bytes)
         switch unit.kind {
+        case .commands: return .unknown
         case .versions: return .replied(versions(unit.keys))
-        case .commands: return run(unit, nil)
         case .poll: return .replied(poll(unit.tickets, gateway))
         case .done, .cancel, .unblock, .hello: return .unknown
         }

@@ -142,10 +142,7 @@ package struct KeyUnit: Equatable, Sendable {
         self.kind = kind
         switch kind {
         case .commands:
-            let flags = try reader.readByte()
-            guard flags & ~1 == 0 else { throw .unknown(field: "key unit flags", value: UInt64(flags)) }
-            isRESP3 = flags & 1 != 0
-            ticket = try reader.readVarint()
+            (isRESP3, ticket) = try KeyUnit.readHead(&reader)
             while !reader.isAtEnd { items.append(try KeyUnit.readItem(&reader)) }
         case .versions:
             for _ in 0..<(try reader.readCount(limit: KeyUnit.argumentsMax, "keys")) {
@@ -164,7 +161,14 @@ package struct KeyUnit: Equatable, Sendable {
         try reader.expectEnd()
     }
 
-    private static func readItem(_ reader: inout ByteReader) throws(DecodeError) -> Item {
+    /// The flags and the ticket of a `.commands` unit, whose items follow.
+    static func readHead(_ reader: inout ByteReader) throws(DecodeError) -> (isRESP3: Bool, ticket: UInt64) {
+        let flags = try reader.readByte()
+        guard flags & ~1 == 0 else { throw .unknown(field: "key unit flags", value: UInt64(flags)) }
+        return (flags & 1 != 0, try reader.readVarint())
+    }
+
+    static func readItem(_ reader: inout ByteReader) throws(DecodeError) -> Item {
         let tag = try reader.readByte()
         switch ItemTag(rawValue: tag) {
         case .command: return .command(database: try readDatabase(&reader), arguments: try readArguments(&reader))

@@ -6,6 +6,66 @@ import RESP
 package typealias Handler =
     @Sendable (inout Keyspace, Call, inout RESPWriter) throws(CommandError) -> Void
 
+/// Commands' code by name: an open hash table of its own, because the dictionary's costs as much as a small command.
+private final class HandlerTable: Sendable {
+    struct Row {
+        /// Lower-case.
+        let name: [UInt8]
+        let run: Handler
+    }
+
+    let rows: ContiguousArray<Row>
+    /// Places in `rows`, -1 where there is none.
+    private let places: [Int16]
+    private static let size = 1024
+
+    init(_ families: [[String: Handler]]) {
+        var rows: ContiguousArray<Row> = []
+        var places = [Int16](repeating: -1, count: HandlerTable.size)
+        for family in families {
+            for name in family.keys.sorted() {
+                let bytes = Array(name.utf8)
+                var place = HandlerTable.hash(bytes)
+                while places[place] >= 0 {
+                    precondition(rows[Int(places[place])].name != bytes, name)
+                    place = (place + 1) & (HandlerTable.size - 1)
+                }
+                places[place] = Int16(rows.count)
+                rows.append(Row(name: bytes, run: family[name]!))
+            }
+        }
+        precondition(rows.count < HandlerTable.size / 2, "the table is too small")
+        self.rows = rows
+        self.places = places
+    }
+
+    /// By a name in any case.
+    func find(_ name: [UInt8]) -> Int? {
+        var place = HandlerTable.hash(name)
+        while places[place] >= 0 {
+            let row = Int(places[place])
+            if HandlerTable.isEqual(name, rows[row].name) { return row }
+            place = (place + 1) & (HandlerTable.size - 1)
+        }
+        return nil
+    }
+
+    private static func lower(_ byte: UInt8) -> UInt8 { byte >= 65 && byte <= 90 ? byte | 32 : byte }
+
+    private static func isEqual(_ name: [UInt8], _ lowered: [UInt8]) -> Bool {
+        guard name.count == lowered.count else { return false }
+        for index in name.indices where lower(name[index]) != lowered[index] { return false }
+        return true
+    }
+
+    /// FNV-1a.
+    private static func hash(_ name: [UInt8]) -> Int {
+        var hash: UInt32 = 2_166_136_261
+        for byte in name.prefix(32) { hash = (hash ^ UInt32(lower(byte))) &* 16_777_619 }
+        return Int(truncatingIfNeeded: hash ^ hash >> 16) & (size - 1)
+    }
+}
+
 extension Keyspace {
     /// The commands on keys, by the file that has their code.
     package static let rows: [String] = [
@@ -13,19 +73,11 @@ extension Keyspace {
         SetCommands.table, SortedSetCommands.table, StreamCommands.table,
     ]
 
-    private static let handlers: [[UInt8]: Handler] = {
-        var all: [[UInt8]: Handler] = [:]
-        for family in [
-            StringCommands.handlers, GenericCommands.handlers, BitmapCommands.handlers, ListCommands.handlers,
-            HashCommands.handlers, SetCommands.handlers, SortedSetCommands.handlers, StreamCommands.handlers,
-            HiddenCommands.handlers,
-        ] {
-            for (name, handler) in family {
-                precondition(all.updateValue(handler, forKey: Array(name.utf8)) == nil, name)
-            }
-        }
-        return all
-    }()
+    private static let handlers = HandlerTable([
+        StringCommands.handlers, GenericCommands.handlers, BitmapCommands.handlers, ListCommands.handlers,
+        HashCommands.handlers, SetCommands.handlers, SortedSetCommands.handlers, StreamCommands.handlers,
+        HiddenCommands.handlers,
+    ])
 
     package enum Outcome: Equatable, Sendable {
         /// The reply is written.
@@ -39,13 +91,12 @@ extension Keyspace {
     @discardableResult
     package mutating func execute(_ call: Call, _ reply: inout RESPWriter) -> Outcome {
         let mark = reply.count
-        let name = call.arguments[0].map { $0 >= 65 && $0 <= 90 ? $0 | 32 : $0 }
-        guard let handler = Keyspace.handlers[name] else {
+        guard let row = Keyspace.handlers.find(call.arguments[0]) else {
             reply.error("ERR unknown command '\(String(decoding: call.arguments[0], as: UTF8.self))'")
             return .replied
         }
         do throws(CommandError) {
-            try handler(&self, call, &reply)
+            try Keyspace.handlers.rows[row].run(&self, call, &reply)
             return .replied
         } catch {
             reply.rollBack(to: mark)

@@ -106,12 +106,15 @@ package struct Keyspace: Sendable {
 
     // MARK: Writing
 
-    /// Removes the key if it is past its deadline: the first step of every command that writes it.
-    mutating func expireIfDue(_ database: Int, _ key: [UInt8]) {
-        guard let slot = databases[database].objects.find(key) else { return }
+    /// Removes the key if it is past its deadline: the first step of every command that writes it. Returns its place
+    /// when it is there.
+    @discardableResult
+    mutating func expireIfDue(_ database: Int, _ key: [UInt8]) -> Int32? {
+        guard let slot = databases[database].objects.find(key) else { return nil }
         let deadline = databases[database].objects[slot].expiresAt
-        guard deadline != 0, deadline <= now else { return }
+        guard deadline != 0, deadline <= now else { return slot }
         expire(database, key)
+        return nil
     }
 
     private mutating func expire(_ database: Int, _ key: [UInt8]) {
@@ -132,10 +135,9 @@ package struct Keyspace: Sendable {
         _ body: (inout V, inout Keyspace) throws(CommandError) -> R
     ) throws(CommandError) -> R? {
         let database = call.database
-        expireIfDue(database, key)
         let isNew: Bool
         var slot: Int32
-        if let known = databases[database].objects.find(key) {
+        if let known = expireIfDue(database, key) {
             slot = known
             isNew = false
         } else {
@@ -193,9 +195,9 @@ package struct Keyspace: Sendable {
         expiresAt: Int64 = 0,
         keepsDeadline: Bool = false
     ) {
-        expireIfDue(database, key)
+        let known = expireIfDue(database, key)
         version &+= 1
-        if let slot = databases[database].objects.find(key) {
+        if let slot = known {
             databases[database].objects[slot].value = value
             databases[database].objects[slot].version = version
             databases[database].objects[slot].usedAt = usedNow

@@ -1,5 +1,5 @@
 /// Why bytes could not be decoded.
-package enum DecodeError: Error, Equatable {
+public enum DecodeError: Error, Equatable {
     /// Fewer bytes than the field needs.
     case truncated
     /// A length or count above the limit of its field.
@@ -13,19 +13,22 @@ package enum DecodeError: Error, Equatable {
 }
 
 /// `StaticString` that can be compared, so that decode errors are plain equatable values.
-package struct StaticStringName: Equatable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+public struct StaticStringName: Equatable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
     package let name: StaticString
 
-    package init(stringLiteral value: StaticString) { self.name = value }
+    /// The name itself.
+    public init(stringLiteral value: StaticString) { self.name = value }
 
-    package static func == (a: StaticStringName, b: StaticStringName) -> Bool { a.description == b.description }
+    /// By the text.
+    public static func == (a: StaticStringName, b: StaticStringName) -> Bool { a.description == b.description }
 
-    package var description: String { name.description }
+    /// The text.
+    public var description: String { name.description }
 }
 
 /// Appends little-endian integers, varints and length-prefixed bytes to an array that the caller owns and reuses.
-package struct ByteWriter {
-    package var bytes: [UInt8]
+public struct ByteWriter {
+    @usableFromInline package var bytes: [UInt8]
 
     @inlinable package init(_ bytes: [UInt8] = []) { self.bytes = bytes }
 
@@ -56,6 +59,7 @@ package struct ByteWriter {
     @inlinable package mutating func writeRaw(_ content: some Sequence<UInt8>) { bytes.append(contentsOf: content) }
     @inlinable package mutating func writeRaw(_ content: [UInt8]) { bytes.append(contentsOf: content) }
     @inlinable package mutating func writeRaw(_ content: ArraySlice<UInt8>) { bytes.append(contentsOf: content) }
+    @inlinable package mutating func writeRaw(_ content: UnsafeRawBufferPointer) { bytes.append(contentsOf: content) }
 
     /// A varint length, then the bytes.
     @inlinable package mutating func writeBytes(_ content: [UInt8]) {
@@ -87,9 +91,9 @@ package struct ByteWriter {
 /// Reads what `ByteWriter` wrote, from bytes that it does not own. Every read is checked; nothing traps on bad input.
 ///
 /// Valid only inside the `withUnsafeBytes` closure that lent the buffer.
-package struct ByteReader {
+public struct ByteReader {
     @usableFromInline let base: UnsafeRawBufferPointer
-    package var position: Int
+    @usableFromInline package var position: Int
 
     @inlinable package init(_ base: UnsafeRawBufferPointer) {
         self.base = base

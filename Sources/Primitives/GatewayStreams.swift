@@ -2,15 +2,19 @@ import DequeModule
 
 /// One incarnation of one gateway shard: the source of a stream of commands to a partition, so that one that was sent
 /// again after a failover takes effect once (Raft dissertation 6.3, RIFL).
-package struct GatewayID: RawRepresentable, Hashable, Sendable {
-    package var rawValue: UInt64
+public struct GatewayID: RawRepresentable, Hashable, Sendable {
+    /// The number itself.
+    public var rawValue: UInt64
 
-    @inlinable package init(rawValue: UInt64) { self.rawValue = rawValue }
+    /// The gateway of this number.
+    @inlinable public init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
 /// The result of a gateway's command, as replicas keep it until the gateway has seen it.
-package protocol StreamOutcome: Sendable {
+public protocol StreamOutcome: Sendable {
+    /// For snapshots and messages.
     func encode(into writer: inout ByteWriter)
+    /// Reads what `encode` wrote.
     init(from reader: inout ByteReader) throws(DecodeError)
 }
 
@@ -18,10 +22,16 @@ package protocol StreamOutcome: Sendable {
 ///
 /// Sequences are dense per (gateway, partition). A gateway that sends its pending commands again after a failover gets
 /// the first outcome of each. Outcomes that the gateway has seen (`acknowledgedBelow`) are forgotten.
-package struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
-    package static var limit: Int { 65_536 }
-    package static var idle: UInt64 { 10 * 60 * 1000 }
-    package static var outcomesPerGateway: Int { 65_536 }
+///
+/// Public, with what it needs, because the optimizer specializes a generic type of another module only then; without
+/// that it takes 7 % of the time of a write.
+public struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
+    /// Gateways that are remembered.
+    @inlinable public static var limit: Int { 65_536 }
+    /// Milliseconds after which a silent gateway is forgotten.
+    @inlinable public static var idle: UInt64 { 10 * 60 * 1000 }
+    /// Outcomes that are kept of each.
+    @inlinable public static var outcomesPerGateway: Int { 65_536 }
 
     @usableFromInline struct Stream: Sendable {
         @usableFromInline var next: UInt64
@@ -48,8 +58,11 @@ package struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
         }
     }
 
-    package enum Verdict {
+    /// What a sequence number says.
+    public enum Verdict {
+        /// Not done yet.
         case fresh
+        /// Done before; nil: what it gave is not kept any more.
         case repeated(Outcome?)
         /// A sequence above the next one: the owner's go-back-N let something slip; never appended.
         case outOfOrder
@@ -62,7 +75,8 @@ package struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
     @usableFromInline var ids: [GatewayID] = []
     @usableFromInline var rows: [Stream] = []
 
-    @inlinable package init() {}
+    /// Nobody has sent anything.
+    @inlinable public init() {}
 
     @inlinable mutating func row(of gateway: GatewayID) -> Int? {
         if lastRow >= 0, gateway == lastID { return lastRow }
@@ -72,7 +86,8 @@ package struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
         return row
     }
 
-    @inlinable package mutating func verdict(_ gateway: GatewayID, _ sequence: UInt64) -> Verdict {
+    /// Whether the gateway's command of this number was done before.
+    @inlinable public mutating func verdict(_ gateway: GatewayID, _ sequence: UInt64) -> Verdict {
         guard let row = row(of: gateway) else { return .fresh }
         let next = rows[row].next
         if sequence == next { return .fresh }
@@ -82,7 +97,8 @@ package struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
         return .repeated(back <= count ? rows[row].outcomes[Int(count - back)] : nil)
     }
 
-    @inlinable package mutating func record(
+    /// Notes the outcome of a fresh command.
+    @inlinable public mutating func record(
         _ gateway: GatewayID,
         _ sequence: UInt64,
         _ outcome: Outcome,

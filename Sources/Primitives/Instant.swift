@@ -43,4 +43,4 @@ package struct Interval: Hashable, Comparable, Sendable {
 
 /// Wall-clock time in milliseconds since 1970, as it is written into the log. Replicas take it from the command, never
 /// from their own clock.
-package typealias Timestamp = UInt64
+public typealias Timestamp = UInt64

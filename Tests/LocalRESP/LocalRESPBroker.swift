@@ -132,10 +132,10 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
             }
             return
         }
-        guard let decoded = try? unit.withUnsafeBytes({ raw throws(DecodeError) in try KeyUnit(decoding: raw) }) else {
-            preconditionFailure("a unit of our own")
-        }
-        answer(.keys(token, .success(partitions[keyPartition].read(decoded, from: gateway, now: WallClock.now()))))
+        let wall = WallClock.now()
+        let outcome = unit.withUnsafeBytes { try? partitions[keyPartition].read($0, from: gateway, now: wall) }
+        guard let outcome else { preconditionFailure("a unit of our own") }
+        answer(.keys(token, .success(outcome)))
     }
 
     package func nextTicket() -> UInt64 {

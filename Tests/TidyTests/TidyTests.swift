@@ -22,9 +22,10 @@ import Testing
             let names = part.prefix { $0 != "]" }.split(separator: ",").map { $0.filter { !"\" ".contains($0) } }
             for name in names { #expect(["libssl-dev", "liblz4-dev", "zlib1g-dev"].contains(name), "\(name)") }
         }
-        // The one unsafe flag concerns code generation, not what is linked.
+        // The unsafe flags concern code generation, not what is linked.
         #expect(manifest.components(separatedBy: "unsafeFlags").count == 2)
-        #expect(manifest.contains(".unsafeFlags([\"-enforce-exclusivity=unchecked\"], .when(configuration: .release))"))
+        let flags = "[\"-enforce-exclusivity=unchecked\", \"-cross-module-optimization\"]"
+        #expect(manifest.contains(".unsafeFlags(\(flags), .when(configuration: .release))"))
         for forbidden in ["linkedLibrary", "linkedFramework", ".plugin("] {
             #expect(!manifest.contains(forbidden), "the manifest has \(forbidden)")
         }
