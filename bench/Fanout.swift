@@ -70,7 +70,7 @@ struct Fanout: ParsableCommand {
     func run() throws {
         let workspace = try servers.makeWorkspace()
         let depths = try depths()
-        var running: [(target: Target, backend: FanoutRound.Backend)] = []
+        var running: [(target: Target, backend: Deployment)] = []
         var missing: [(target: Target, reason: String)] = []
         var single: VencejoCluster?
         for target in try chosenTargets() {
@@ -80,7 +80,8 @@ struct Fanout: ParsableCommand {
                     missing.append((target, reason))
                 } else {
                     let binary = findExecutable(servers.redisServer)!
-                    running.append((target, .redis(try RedisServer(binary: binary, workspace: workspace))))
+                    let redis = try RedisServer(binary: binary, workspace: workspace)
+                    running.append((target, Deployment(redis: redis)))
                 }
             case .bestEffort, .guaranteed:
                 do {
@@ -93,7 +94,7 @@ struct Fanout: ParsableCommand {
                             workspace: workspace
                         )
                     single = cluster
-                    running.append((target, .vencejo(cluster, bestEffort: target == .bestEffort)))
+                    running.append((target, Deployment(cluster, nodes: 0..<1)))
                 } catch let error as BenchError { missing.append((target, error.description)) }
             case .guaranteed3:
                 do {
@@ -103,7 +104,7 @@ struct Fanout: ParsableCommand {
                         binary: try servers.findVencejo(),
                         workspace: workspace
                     )
-                    running.append((target, .vencejo(cluster, bestEffort: false)))
+                    running.append((target, Deployment(cluster, nodes: 0..<1)))
                 } catch let error as BenchError { missing.append((target, error.description)) }
             }
         }
