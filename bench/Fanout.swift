@@ -148,7 +148,15 @@ struct Fanout: ParsableCommand {
                 if let reason = broken[index] {
                     measurements.append(.notRun(scenario: scenario, target: entry.target.label, because: reason))
                 } else {
-                    measurements.append(summary(scenario, entry.target, depth, results[index]))
+                    measurements.append(
+                        Self.summary(
+                            scenario,
+                            entry.target.label,
+                            subscribers: subscribers,
+                            inFlight: depth,
+                            results[index]
+                        )
+                    )
                 }
             }
             for (target, reason) in missing {
@@ -173,15 +181,17 @@ struct Fanout: ParsableCommand {
         try output.finish(report, limits.thresholds)
     }
 
-    private func summary(
+    /// The line of a scenario and target: medians of the rounds.
+    static func summary(
         _ scenario: String,
-        _ target: Target,
-        _ depth: Int,
+        _ target: String,
+        subscribers: Int,
+        inFlight: Int,
         _ results: [FanoutRound.Result]
     ) -> Measurement {
-        var line = Measurement(scenario: scenario, target: target.label)
+        var line = Measurement(scenario: scenario, target: target)
         line.connections = subscribers
-        line.inFlight = depth
+        line.inFlight = inFlight
         line.rounds = results.count
         line.rate = median(results.map(\.rate))
         line.cpuMicroseconds = median(results.map(\.cpuMicroseconds))

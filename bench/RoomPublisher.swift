@@ -58,10 +58,12 @@ struct RoomPublisher {
             sent.removeFirst()
         }
         guard now >= resumeAt else { return }
-        while sent.count < FailoverLoad.window, let index = again.firstIndex(where: { $0.at <= now }) {
+        // Who was refused asks with one message.
+        let window = pause > 0 ? 1 : FailoverLoad.window
+        while sent.count < window, let index = again.firstIndex(where: { $0.at <= now }) {
             send(again.remove(at: index).message, now, connection, load)
         }
-        while sent.count < FailoverLoad.window, waitingHead < waiting.count {
+        while sent.count < window, waitingHead < waiting.count {
             let message = waiting[waitingHead]
             waitingHead += 1
             send(message, now, connection, load)

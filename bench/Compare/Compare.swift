@@ -21,6 +21,8 @@ struct Compare: ParsableCommand {
     var seconds: Double?
     @Option(help: "Subscribers of the fan-out.")
     var subscribers: Int?
+    @Option(help: "Publishing connections of the guaranteed load, each with 48 publishes without an answer.")
+    var publishers: Int?
     @Option(help: "Clients of the resume storm.")
     var clients: Int?
     @Option(help: "Owners killed.")
@@ -38,7 +40,8 @@ struct Compare: ParsableCommand {
     func validate() throws {
         let size = amount
         guard (1...100).contains(size.rounds), (0.1...3600).contains(size.seconds),
-            (1...19_000).contains(size.subscribers), (1...19_000).contains(size.storm.clients),
+            (1...19_000).contains(size.subscribers), (1...1000).contains(size.publishers),
+            (1...19_000).contains(size.storm.clients),
             (0...1000).contains(size.kills), (0...100).contains(size.redisKills), (1...60_000).contains(self.size)
         else { throw ValidationError("a number is out of range") }
         _ = try chosenWorkloads()
@@ -46,9 +49,10 @@ struct Compare: ParsableCommand {
 
     private var amount: CompareSize {
         var amount = quick ? CompareSize.quick : .full
-        if let rounds { (amount.rounds, amount.stormRounds) = (rounds, rounds) }
+        if let rounds { (amount.rounds, amount.guaranteedRounds, amount.stormRounds) = (rounds, rounds, rounds) }
         if let seconds { amount.seconds = seconds }
         if let subscribers { amount.subscribers = subscribers }
+        if let publishers { amount.publishers = publishers }
         if let clients { amount.storm.clients = clients }
         if let kills { amount.kills = kills }
         if let redisKills { amount.redisKills = redisKills }
@@ -102,6 +106,7 @@ struct Compare: ParsableCommand {
             machine: describeMachine(),
             parameters: [
                 .init(name: "size", value: "\(size)"), .init(name: "subscribers", value: "\(amount.subscribers)"),
+                .init(name: "publishers", value: "\(amount.publishers)"),
                 .init(name: "clients", value: "\(amount.storm.clients)"),
                 .init(name: "rounds", value: "\(amount.rounds)"), .init(name: "seconds", value: format(amount.seconds)),
                 .init(name: "sticky", value: "\(sticky)"),

@@ -67,6 +67,7 @@ final class CompareScene {
             results.fanOut[step.target, default: [:]][step.inFlight, default: []].append(try round.run())
         case .guaranteed:
             var load = GuaranteedRound.Load()
+            load.publishers = size.publishers
             load.size = messageSize
             load.seconds = size.seconds
             let round = GuaranteedRound(deployment: try deployment(step.target), name: name, load: load)

@@ -32,9 +32,13 @@ enum CompareWorkload: String, CaseIterable {
 /// How much of everything.
 struct CompareSize: Equatable {
     var rounds: Int
+    /// Of guaranteed rooms: the disk makes them differ more than others.
+    var guaranteedRounds: Int
     var seconds: Double
     var subscribers: Int
     var inFlight: [Int]
+    /// Of guaranteed rooms.
+    var publishers = 24
     var storm: ResumeStormSize
     var stormRounds: Int
     var kills: Int
@@ -48,6 +52,7 @@ struct CompareSize: Equatable {
 
     static let full = CompareSize(
         rounds: 5,
+        guaranteedRounds: 7,
         seconds: 4,
         subscribers: 1000,
         inFlight: [1, 64],
@@ -58,6 +63,7 @@ struct CompareSize: Equatable {
     )
     static let quick = CompareSize(
         rounds: 3,
+        guaranteedRounds: 5,
         seconds: 2,
         subscribers: 1000,
         inFlight: [64],
@@ -87,7 +93,7 @@ struct CompareSchedule: Equatable {
             switch workload {
             case .fanOut:
                 for depth in size.inFlight { alternate(workload, able, rounds: size.rounds, inFlight: depth) }
-            case .guaranteed: alternate(workload, able, rounds: size.rounds)
+            case .guaranteed: alternate(workload, able, rounds: size.guaranteedRounds)
             case .resumeStorm: alternate(workload, able, rounds: size.stormRounds)
             case .failover: spread(size, able)
             }

@@ -93,28 +93,18 @@ struct CompareSummary {
 
     private func fanOut(_ scenario: String, _ target: CompareTarget, _ depth: Int) -> Measurement? {
         guard let rounds = results.fanOut[target]?[depth], !rounds.isEmpty else { return nil }
-        var line = Measurement(scenario: scenario, target: target.label)
-        line.connections = amount.subscribers + 1
-        line.inFlight = depth
-        line.rounds = rounds.count
-        line.rate = median(rounds.map(\.rate))
-        line.cpuMicroseconds = median(rounds.map(\.cpuMicroseconds))
-        var latency = LatencySummary.makeHistogram()
-        for round in rounds { latency.add(round.latency) }
-        line.latency = LatencySummary(latency)
-        let delivery = sum(rounds.map(\.delivery))
-        line.delivery = delivery
-        line.attempted = delivery.delivered + delivery.lost
-        line.failed = delivery.lost
-        line.remarks = "op: delivery; " + spread(rounds.map(\.rate)) + generator(rounds.map(\.generatorCPU))
-        let refused = rounds.map(\.refused).reduce(0, +)
-        if refused > 0 { line.remarks += ", \(refused) publishes refused" }
-        return line
+        return Fanout.summary(
+            scenario,
+            target.label,
+            subscribers: amount.subscribers,
+            inFlight: depth,
+            rounds
+        )
     }
 
     private func guaranteed(_ scenario: String, _ target: CompareTarget) -> Measurement? {
         guard let rounds = results.guaranteed[target], !rounds.isEmpty else { return nil }
-        let load = GuaranteedRound.Load()
+        let load = GuaranteedRound.Load(publishers: amount.publishers)
         var line = Measurement(scenario: scenario, target: target.label)
         line.connections = load.publishers + load.rooms * load.subscribersPerRoom
         line.inFlight = load.publishers * load.window
@@ -134,7 +124,7 @@ struct CompareSummary {
 
     private func delivered(_ scenario: String, _ target: CompareTarget) -> Measurement? {
         guard let rounds = results.guaranteed[target], !rounds.isEmpty else { return nil }
-        let load = GuaranteedRound.Load()
+        let load = GuaranteedRound.Load(publishers: amount.publishers)
         var line = Measurement(scenario: scenario, target: target.label)
         line.connections = load.publishers + load.rooms * load.subscribersPerRoom
         line.inFlight = load.publishers * load.window

@@ -72,6 +72,7 @@ struct FailoverRound {
         fault.ready = Clock.instant()
         load.run(seconds: 0.5) { false }
         let heard = probe.stop()
+        guard !heard.heard.isEmpty else { throw BenchError("nothing was heard at Redis itself") }
         let end = Clock.now()
         var longest: UInt64 = 0
         var last = heard.heard.last { $0 <= fault.killed.nanoseconds } ?? fault.killed.nanoseconds

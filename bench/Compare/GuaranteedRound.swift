@@ -6,14 +6,15 @@ import Histogram
 /// room has one publisher and its subscribers can tell loss, repeats and disorder by the message's number.
 final class GuaranteedRound {
     struct Load {
-        var rooms = 18
+        var publishers = 24
         var subscribersPerRoom = 3
-        var publishers = 6
         /// Below the server's limit of 64 for one connection.
         var window = 48
         var size = 128
         var warmUp = 0.5
         var seconds = 3.0
+        /// At least one for each publisher.
+        var rooms: Int { max(24, publishers) }
     }
 
     struct Result {

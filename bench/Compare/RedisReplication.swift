@@ -130,7 +130,8 @@ final class RedisLink {
 
     deinit { close(descriptor) }
 
-    /// Sends a command and returns the lines of its reply, without those that only tell lengths.
+    /// Sends a command and returns the lines of its reply: without those that only tell lengths, and without the marks
+    /// of types.
     func call(_ words: [String]) throws -> [String] {
         try send(words)
         guard let reply = try receive() else { throw BenchError("no answer to \(words[0])") }
@@ -153,8 +154,12 @@ final class RedisLink {
             if let cut = try buffer.withUnsafeBytes({ try Cut.first(.resp, in: $0) }) {
                 let text = String(decoding: buffer[..<cut.length], as: UTF8.self)
                 buffer.removeFirst(cut.length)
-                return text.split(whereSeparator: \.isNewline).map(String.init).filter {
-                    $0.first != "$" && $0.first != "*"
+                return text.split(whereSeparator: \.isNewline).compactMap { line in
+                    switch line.first {
+                    case "$", "*": nil
+                    case ":", "+": String(line.dropFirst())
+                    default: String(line)
+                    }
                 }
             }
             let count = recv(descriptor, &chunk, chunk.count, 0)

@@ -57,4 +57,43 @@ struct Goal: Codable, Equatable, Sendable {
         }
         return [throughput, silence]
     }
+
+    /// What the shim has to reach beside redis-server: the slowest command counts.
+    static func ofShim(_ measurements: [Measurement], depths: [Int], subscribers: Int, inFlight: Int) -> [Goal] {
+        func slowest(_ depth: Int) -> (ratio: Double, scenario: String)? {
+            let scenarios = RedisWorkload.allCases.filter(\.hasTarget).map { RedisCommands.scenario($0, depth) }
+            return measurements.filter { scenarios.contains($0.scenario) }
+                .compactMap { line in line.rateRatioToRedis.map { ($0, line.scenario) } }
+                .min { $0.0 < $1.0 }
+        }
+        var goals: [Goal] = []
+        for (depth, limit) in [(1, 0.85), (16, 0.5)] where depths.contains(depth) {
+            let found = slowest(depth)
+            goals.append(
+                Goal(
+                    name: depth == 1 ? "commands without a pipeline" : "commands with \(depth) in a pipeline",
+                    required: "each at least \(format(limit)) x as many a second as redis-server",
+                    limit: limit,
+                    isMinimum: true,
+                    measured: found?.ratio,
+                    remarks: found.map { "the slowest is \($0.scenario)" } ?? "needs figures of redis-server"
+                )
+            )
+        }
+        if subscribers > 0 {
+            let scenario = RedisCommands.pubSubScenario(subscribers, inFlight)
+            let ratio = measurements.lazy.filter { $0.scenario == scenario }.compactMap(\.cpuRatioToRedis).first
+            goals.append(
+                Goal(
+                    name: scenario,
+                    required: "at most 1.2 x of redis-server's CPU per delivery",
+                    limit: 1.2,
+                    isMinimum: false,
+                    measured: ratio,
+                    remarks: ratio == nil ? "needs figures of redis-server" : "medians of the rounds"
+                )
+            )
+        }
+        return goals
+    }
 }
