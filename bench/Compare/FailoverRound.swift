@@ -51,8 +51,9 @@ struct FailoverRound {
         let room = load.roomNumbers[round % load.roomNumbers.count].name
         let fault = try schedule.strike(ownerOf: room, orNode: round % cluster.servers.count, load, cluster)
         load.run(seconds: 0.5) { false }
+        let end = Clock.now()
         let kind = fault.wasOwner ? "owner" : "not the owner"
-        return try finish(load, cluster, fault, victim: "n\(fault.node + 1), \(kind)", raw: nil)
+        return try finish(load, cluster, fault, victim: "n\(fault.node + 1), \(kind)", end: end, raw: nil)
     }
 
     func killMaster(_ redis: RedisReplication, _ cluster: VencejoCluster) throws -> Result {
@@ -83,9 +84,9 @@ struct FailoverRound {
         let raw = Raw(
             longest: Double(longest) / 1e6,
             delivery: heard.delivery,
-            timeline: Timeline.rates(of: heard.heard, around: fault.killed.nanoseconds)
+            timeline: Timeline.rates(of: heard.heard, around: fault.killed.nanoseconds, until: end)
         )
-        return try finish(load, cluster, fault, victim: victim.server.name, raw: raw)
+        return try finish(load, cluster, fault, victim: victim.server.name, end: end, raw: raw)
     }
 
     private func makeLoad(_ cluster: VencejoCluster) throws -> FailoverLoad {
@@ -103,6 +104,7 @@ struct FailoverRound {
         _ cluster: VencejoCluster,
         _ fault: FailoverSchedule.Fault,
         victim: String,
+        end: UInt64,
         raw: Raw?
     ) throws -> Result {
         try load.drain()
@@ -112,7 +114,8 @@ struct FailoverRound {
         let acknowledgements = history.records.filter { $0.kind == .publish && $0.outcome == .ok }
         let timeline = Timeline.rates(
             of: acknowledgements.map(\.returned.nanoseconds).sorted(),
-            around: fault.killed.nanoseconds
+            around: fault.killed.nanoseconds,
+            until: end
         )
         let logs = try ReadBack(cluster: cluster).read(load.roomNumbers, epochs: &history.epochs)
         var options = CheckOptions()

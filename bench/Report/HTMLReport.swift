@@ -96,10 +96,11 @@ enum HTMLReport {
         }
         guard !report.timelines.isEmpty else { return out }
         out += "<section><h2>Around the first kill</h2><div class=\"plots wide\">"
+        let end = report.timelines.map(\.end).max() ?? 0
         for timeline in report.timelines {
             out += figure(
                 "\(timeline.target): \(timeline.title) per second, seconds from the kill",
-                Plot.timeline(timeline)
+                Plot.timeline(timeline, to: end)
             )
         }
         return out + "</div></section>\n"
@@ -129,7 +130,9 @@ enum HTMLReport {
             group = row[0]
             for (column, text) in row.enumerated() {
                 let isAbsent = text.hasPrefix("not run")
-                let kinds = [numeric[column] ? "n" : nil, isAbsent ? "absent" : nil].compactMap { $0 }
+                let isRemark = detail.columns[column] == "remarks"
+                let kinds = [numeric[column] ? "n" : nil, isRemark ? "r" : nil, isAbsent ? "absent" : nil]
+                    .compactMap { $0 }
                 let kind = kinds.isEmpty ? "" : " class=\"\(kinds.joined(separator: " "))\""
                 out += "<td\(kind)>\(escape(text))</td>"
             }
@@ -171,6 +174,7 @@ enum HTMLReport {
         .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
         table { border-collapse: collapse; width: 100%; font-size: 13px; }
         th, td { padding: 5px 10px; text-align: left; vertical-align: top; } thead th { color: var(--soft); font-weight: 600; }
+        td:first-child, td:nth-child(2), th { white-space: nowrap; } td.r { min-width: 320px; }
         tbody tr.first td { border-top: 1px solid var(--line); } .n { text-align: right; white-space: nowrap; }
         .absent { color: var(--soft); font-style: italic; }
         @media print { body { max-width: none; } figure, article, tr { break-inside: avoid; } }

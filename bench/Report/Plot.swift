@@ -16,10 +16,10 @@ enum Plot {
         var high: Double
     }
 
-    private static let width = 480.0
-    private static let left = 112.0
-    private static let right = 64.0
-    private static let row = 28.0
+    private static let width = 340.0
+    private static let left = 98.0
+    private static let right = 62.0
+    private static let row = 27.0
 
     /// One horizontal bar for each row, from zero, with its value at the end.
     static func bars(_ rows: [Bar], title: String) -> String {
@@ -44,7 +44,7 @@ enum Plot {
 
     /// From the low to the high value on a logarithmic scale, with a mark at each of the three.
     static func ranges(_ rows: [Range], title: String) -> String {
-        let values = rows.flatMap { [$0.low, $0.middle, $0.high] }.filter { $0 > 0 }
+        let values = rows.flatMap { [$0.low, $0.middle, $0.high] }.filter { $0 > 0 && $0.isFinite }
         let first = floor(log10(values.min() ?? 1))
         let last = max(first + 1, ceil(log10(values.max() ?? 10)))
         let room = width - left - right
@@ -73,14 +73,16 @@ enum Plot {
 
     /// Steps over time. What catches up after a fault may be many times the usual rate: it is cut at three times the
     /// rate before the fault, so that the silence stays visible.
-    static func timeline(_ timeline: Timeline) -> String {
+    ///
+    /// `end` is the axis's, so that several timelines can stand under each other.
+    static func timeline(_ timeline: Timeline, to end: Double) -> String {
         let width = 1040.0
         let height = 90.0
         let margin = 56.0
         let before = timeline.rates.prefix(max(1, Int((-timeline.start / timeline.step).rounded())))
         let usual = median(Array(before)) ?? 0
         let top = max(1, usual > 0 ? 3 * usual : timeline.rates.max() ?? 1)
-        let scale = (width - margin - 8) / Double(max(1, timeline.rates.count))
+        let scale = (width - margin - 12) / max(timeline.step, end - timeline.start) * timeline.step
         func x(_ seconds: Double) -> Double { margin + (seconds - timeline.start) / timeline.step * scale }
         func y(_ rate: Double) -> Double { height - min(rate, top) / top * (height - 6) }
         var out = ""
@@ -88,10 +90,9 @@ enum Plot {
             out += line(margin, y(level), width - 8, y(level), kind: "grid")
             out += text(format(level), x: margin - 8, y: y(level) + 4, anchor: "end", isSoft: true)
         }
-        let end = timeline.start + Double(timeline.rates.count) * timeline.step
         var second = timeline.start.rounded()
-        while second <= end {
-            out += text(format(second), x: x(second), y: height + 16, anchor: "middle", isSoft: true)
+        while second <= end, second < 1000 {
+            out += text("\(Int(second))", x: x(second), y: height + 16, anchor: "middle", isSoft: true)
             second += 1
         }
         var path = "M\(n(margin)) \(n(height))"

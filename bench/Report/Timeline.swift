@@ -19,9 +19,13 @@ struct Timeline: Codable, Equatable, Sendable {
         self.rates = rates
     }
 
-    /// Counts `times` (nanoseconds) around `fault`, from one second before it.
-    static func rates(of times: [UInt64], around fault: UInt64) -> [Double] {
-        let count = Int(((defaultEnd - defaultStart) / defaultStep).rounded())
+    /// When the last step ends.
+    var end: Double { start + Double(rates.count) * step }
+
+    /// Counts `times` (nanoseconds) around `fault`, from one second before it until the load ended.
+    static func rates(of times: [UInt64], around fault: UInt64, until end: UInt64) -> [Double] {
+        let length = min(defaultEnd, (Double(end) - Double(fault)) / 1e9) - defaultStart
+        let count = max(0, Int(length / defaultStep))
         var rates = [Double](repeating: 0, count: count)
         for time in times {
             let seconds = (Double(time) - Double(fault)) / 1e9 - defaultStart
