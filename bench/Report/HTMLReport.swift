@@ -163,10 +163,11 @@ enum HTMLReport {
         .goals .met { border-left-color: var(--good); } .goals .met b { color: var(--good); }
         .goals .unmet { border-left-color: var(--bad); } .goals .unmet b { color: var(--bad); }
         .failed h2 { color: var(--bad); } svg .c-cut { stroke: var(--bad); }
-        .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); gap: 14px; }
+        .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 14px; }
         .plots.wide { grid-template-columns: 1fr; }
         figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
-        figcaption { color: var(--soft); font-size: 13px; margin-bottom: 6px; }
+        figcaption { color: var(--soft); font-size: 13px; margin-bottom: 6px; min-height: 38px; }
+        .wide figcaption { min-height: 0; }
         svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; }
         svg .soft { fill: var(--soft); } svg .grid { stroke: var(--line); }
         .c-cluster { fill: var(--cluster); stroke: var(--cluster); } .c-mode { fill: var(--mode); stroke: var(--mode); }

@@ -55,7 +55,8 @@ enum Plot {
         while power <= last {
             let at = x(pow(10, power))
             out += line(at, 0, at, bottom, kind: "grid")
-            out += text(format(pow(10, power)), x: at, y: bottom + 14, anchor: "middle", isSoft: true)
+            let label = power >= 0 && power < 16 ? "\(Int(pow(10, power)))" : format(pow(10, power))
+            out += text(label, x: at, y: bottom + 14, anchor: "middle", isSoft: true)
             power += 1
         }
         for (index, range) in rows.enumerated() {
