@@ -195,6 +195,8 @@ struct Fanout: ParsableCommand {
         line.rounds = results.count
         line.rate = median(results.map(\.rate))
         line.cpuMicroseconds = median(results.map(\.cpuMicroseconds))
+        line.residentBytes = results.map(\.residentBytes).max()
+        line.descriptors = results.map(\.descriptors).max()
         var latency = LatencySummary.makeHistogram()
         var delivery = DeliveryCounts()
         for result in results {

@@ -13,6 +13,9 @@ final class FanoutRound {
         var latency: Histogram<UInt64>
         var delivery: DeliveryCounts
         var refused: Int
+        /// Of all servers at the end, with everybody connected.
+        var residentBytes: UInt64
+        var descriptors: Int
     }
 
     private let backend: Deployment
@@ -88,7 +91,9 @@ final class FanoutRound {
             generatorCPU: Double(own) / deliveries,
             latency: latency,
             delivery: delivery,
-            refused: refused
+            refused: refused,
+            residentBytes: backend.residentBytes(),
+            descriptors: backend.descriptorCount()
         )
     }
 

@@ -89,7 +89,9 @@ struct CompareTests {
             generatorCPU: 0.2,
             latency: histogram(3),
             delivery: DeliveryCounts(delivered: 1000),
-            refused: 0
+            refused: 0,
+            residentBytes: 3 << 20,
+            descriptors: 1017
         )
     }
 
@@ -133,7 +135,7 @@ struct CompareTests {
         )
     }
 
-    @Test("BN-01 P-07 one report has cluster mode, redis mode and Redis in columns, figure by figure")
+    @Test("BN-01 BN-06 P-07 one report has cluster mode, redis mode and Redis in columns, figure by figure")
     func sideBySide() throws {
         let table = BenchmarkReport.Detail.sideBySide(summary(results()).measurements)
         #expect(
@@ -147,7 +149,9 @@ struct CompareTests {
         #expect(Array(rate[2...]) == ["200", "100", "50.0", "2.00", "4.00"], "medians and their ratios")
         let publish = try #require(table.rows.first { $0[0] == CompareScenario.guaranteed && $0[1] == "op/s" })
         #expect(Array(publish[2...]) == ["1600", "1000", "not run", "1.60", ""])
-        for figure in ["mean ms", "p95 ms", "p99 ms", "CPU us/op", "lost", "duplicated", "reordered"] {
+        let memory = try #require(table.rows.first { $0[0] == scenario && $0[1] == "RSS MiB" })
+        #expect(memory[2] == "3.00")
+        for figure in ["mean ms", "p95 ms", "p99 ms", "CPU us/op", "descriptors", "lost", "duplicated", "reordered"] {
             #expect(table.rows.contains { $0[1] == figure }, "\(figure)")
         }
         #expect(table.rows.contains { $0[0] == CompareScenario.failover && $0[1] == "silence ms" })

@@ -11,7 +11,7 @@ struct Compare: ParsableCommand {
             """
     )
 
-    @Flag(help: "Less of everything: about three minutes.")
+    @Flag(help: "Less of everything: two to three minutes.")
     var quick = false
     @Option(help: "Workloads separated by commas: \(CompareWorkload.allCases.map(\.rawValue).joined(separator: ", ")).")
     var workloads = CompareWorkload.allCases.map(\.rawValue).joined(separator: ",")
@@ -31,6 +31,10 @@ struct Compare: ParsableCommand {
     var redisKills: Int?
     @Option(help: "Bytes of a message.")
     var size = 128
+    @Option(
+        help: "When redis mode's Redis syncs: everysec, its default, or always, as cluster mode does before it answers."
+    )
+    var redisFsync = RedisFsync.everysec
     @Flag(help: "In the resume storm clients return to the node that they were at; otherwise to the next one.")
     var sticky = false
     @OptionGroup var servers: ServerOptions
@@ -74,7 +78,7 @@ struct Compare: ParsableCommand {
         let workloads = try chosenWorkloads()
         let vencejo = try servers.findVencejo()
         let redis = servers.redisIsMissing == nil ? findExecutable(servers.redisServer) : nil
-        let scene = try CompareScene(vencejo: vencejo, redis: redis, workspace: workspace)
+        let scene = try CompareScene(vencejo: vencejo, redis: redis, fsync: redisFsync, workspace: workspace)
         let targets = CompareTarget.allCases.filter { redis != nil || !$0.needsRedis }
         let schedule = CompareSchedule(workloads: workloads, targets: targets, size: amount)
         var results = CompareResults()
@@ -111,6 +115,7 @@ struct Compare: ParsableCommand {
                 .init(name: "rounds", value: "\(amount.rounds)"), .init(name: "seconds", value: format(amount.seconds)),
                 .init(name: "sticky", value: "\(sticky)"),
                 .init(name: "redis", value: redis.map(redisVersion) ?? "none"),
+                .init(name: "redis fsync", value: redisFsync.rawValue),
                 .init(name: "load average", value: loadAverage()),
                 .init(name: "took", value: "\(Int(Double(Clock.now() - begin) / 1e9))s"),
             ],
@@ -137,3 +142,5 @@ enum ComparePeer {
         }
     }
 }
+
+extension RedisFsync: ExpressibleByArgument {}

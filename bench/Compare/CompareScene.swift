@@ -9,13 +9,13 @@ final class CompareScene {
     private var hasSecondReplica = false
 
     /// `redis` is the program; nil when there is none.
-    init(vencejo: String, redis binary: String?, workspace: Workspace) throws {
+    init(vencejo: String, redis binary: String?, fsync: RedisFsync, workspace: Workspace) throws {
         cluster = try VencejoCluster(name: "cluster", nodeCount: 3, binary: vencejo, workspace: workspace)
         guard let binary else {
             (replication, redisMode, redis) = (nil, nil, nil)
             return
         }
-        let replication = try RedisReplication(binary: binary, workspace: workspace, replicas: 1)
+        let replication = try RedisReplication(binary: binary, workspace: workspace, fsync: fsync, replicas: 1)
         try replication.awaitHealth(seconds: 60)
         redisMode = try VencejoCluster(
             name: "redis-mode",

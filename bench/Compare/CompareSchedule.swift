@@ -51,25 +51,25 @@ struct CompareSize: Equatable {
     }
 
     static let full = CompareSize(
-        rounds: 5,
-        guaranteedRounds: 7,
+        rounds: 7,
+        guaranteedRounds: 11,
         seconds: 4,
         subscribers: 1000,
         inFlight: [1, 64],
         storm: ResumeStormSize(),
-        stormRounds: 5,
-        kills: 9,
-        redisKills: 3
+        stormRounds: 7,
+        kills: 12,
+        redisKills: 4
     )
     static let quick = CompareSize(
-        rounds: 3,
-        guaranteedRounds: 5,
+        rounds: 5,
+        guaranteedRounds: 7,
         seconds: 2,
         subscribers: 1000,
         inFlight: [64],
         storm: ResumeStormSize(),
-        stormRounds: 3,
-        kills: 4,
+        stormRounds: 5,
+        kills: 6,
         redisKills: 2
     )
 }

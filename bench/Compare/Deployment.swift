@@ -25,6 +25,11 @@ struct Deployment {
 
     func processorMicroseconds() -> UInt64 { servers.map { $0.processorMicroseconds() }.reduce(0, +) }
 
+    /// Resident memory of all processes; what they share counts for each.
+    func residentBytes() -> UInt64 { servers.map { $0.residentBytes() }.reduce(0, +) }
+
+    func descriptorCount() -> Int { servers.map { $0.descriptorCount() }.reduce(0, +) }
+
     /// The answer to a publish says that it was not done.
     func isRefusal(_ answer: UnsafeRawBufferPointer) -> Bool {
         speaksRedis ? answer.first == UInt8(ascii: "-") : Scan.contains("\"error\":", in: answer)

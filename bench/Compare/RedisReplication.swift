@@ -5,12 +5,14 @@ final class RedisReplication {
     static let masterName = "mymaster"
     private let binary: String
     private let workspace: Workspace
+    private let fsync: RedisFsync
     private(set) var servers: [RedisServer] = []
     private(set) var sentinels: [(process: ServerProcess, port: UInt16)] = []
 
-    init(binary: String, workspace: Workspace, replicas: Int) throws {
+    init(binary: String, workspace: Workspace, fsync: RedisFsync, replicas: Int) throws {
         self.binary = binary
         self.workspace = workspace
+        self.fsync = fsync
         try addServer(replicaOf: nil)
         for _ in 0..<replicas { try addServer(replicaOf: servers[0].port) }
         for (index, port) in try freePorts(count: 3).enumerated() {
@@ -52,6 +54,7 @@ final class RedisReplication {
                 workspace: workspace,
                 name: "redis-\(servers.count + 1)",
                 isAppendOnly: true,
+                fsync: fsync,
                 replicaOf: master
             )
         )

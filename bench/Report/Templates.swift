@@ -64,6 +64,8 @@ extension BenchmarkReport.Detail {
             ("p95 ms", { $0.latency?.p95 }),
             ("p99 ms", { $0.latency?.p99 }),
             ("CPU us/op", { $0.cpuMicroseconds }),
+            ("RSS MiB", { $0.residentBytes.map { Double($0) / 1_048_576 } }),
+            ("descriptors", { $0.descriptors.map(Double.init) }),
             ("silence ms", { $0.silenceMilliseconds }),
             ("success %", { $0.successRate.map { $0 * 100 } }),
             ("lost", { $0.delivery.map { Double($0.lost) } }),
