@@ -44,7 +44,8 @@ struct FailoverSchedule {
     ) throws -> Fault {
         let owner = owner(of: room, cluster)
         let victim = owner ?? turn
-        cluster.servers[victim].kill()
+        // The question has stopped the load for a moment, which is no silence of the cluster's.
+        load.run(seconds: 0.2) { false }
         var fault = Fault(
             node: victim,
             wasOwner: owner != nil,
@@ -52,6 +53,7 @@ struct FailoverSchedule {
             restarted: .zero,
             ready: nil
         )
+        cluster.servers[victim].strike()
         load.run(seconds: restartAfter) { false }
         try cluster.servers[victim].start()
         fault.restarted = Clock.instant()

@@ -63,8 +63,10 @@ struct FailoverRound {
         try load.start()
         load.run(seconds: 10) { probe.isRunning }
         load.run(seconds: self.load.settle) { false }
-        let victim = try redis.killMaster()
+        let victim = try redis.master()
+        load.run(seconds: 0.2) { false }
         var fault = FailoverSchedule.Fault(node: 0, wasOwner: true, killed: Clock.instant(), restarted: .zero)
+        victim.server.strike()
         load.run(seconds: 90) { load.isAcknowledged(since: fault.killed) }
         load.run(seconds: self.load.restartAfter) { false }
         fault.restarted = Clock.instant()

@@ -113,13 +113,6 @@ final class RedisReplication {
         }
         return ""
     }
-
-    /// kill -9 of the master; returns it.
-    func killMaster() throws -> RedisServer {
-        let master = try master()
-        master.server.kill()
-        return master
-    }
 }
 
 /// A blocking connection to a Redis server, for what is not load.

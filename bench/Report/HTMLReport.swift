@@ -16,9 +16,9 @@ enum HTMLReport {
             body += report.breaches.map { "<li>\(escape($0))</li>" }.joined() + "</ul></section>\n"
         }
         body += plots(report)
-        for table in report.tables() where table.title != BenchmarkReport.Detail.goals([]).title {
-            body += self.table(table)
-        }
+        let tables = report.tables().filter { $0.title != BenchmarkReport.Detail.goals([]).title }
+        // The table of everything, which has no title of its own, comes last.
+        for table in tables.filter({ !$0.title.isEmpty }) + tables.filter(\.title.isEmpty) { body += self.table(table) }
         return """
             <!DOCTYPE html>
             <html lang="en">
