@@ -247,7 +247,7 @@ let package = Package(
                 "Locks", "OwnThread", "RedisProcess", "VencejoClient", "WebSocket", "HistoryChecker",
                 "ClusterConfiguration", "Admin",
                 "Primitives",
-                "vencejo",
+                "bench", "vencejo",
                 nioCore, nioPosix,
             ],
             resources: [.copy("Clients")]

@@ -13,7 +13,9 @@ struct Bench: ParsableCommand {
             Every subcommand starts the servers it measures on free loopback ports and kills them at the end. The exit \
             code is 1 when a threshold is broken or anything was lost, duplicated or reordered.
             """,
-        subcommands: [Fanout.self, Publish.self, Failover.self, Idle.self, RedisCommands.self, List.self]
+        subcommands: [
+            Fanout.self, Publish.self, Failover.self, Idle.self, RedisCommands.self, Compare.self, List.self,
+        ]
     )
 }
 
@@ -59,11 +61,15 @@ struct OutputOptions: ParsableArguments {
     var json: String?
     @Option(help: "Write the report as Markdown to a file, or - for standard output.")
     var markdown: String?
+    @Option(help: "Write the report as one HTML page with plots to a file, or - for standard output.")
+    var html: String?
 
     /// Writes everything that was asked for; the table only where nothing else goes to standard output.
     func write(_ report: BenchmarkReport) throws {
-        if json != "-", markdown != "-" { print(report.text(), terminator: "") }
-        for (path, text) in [(json, try report.json() + "\n"), (markdown, report.markdown())] {
+        if ![json, markdown, html].contains("-") { print(report.text(), terminator: "") }
+        for (path, text) in [
+            (json, try report.json() + "\n"), (markdown, report.markdown()), (html, HTMLReport.page(report)),
+        ] {
             guard let path else { continue }
             if path == "-" {
                 print(text, terminator: "")
@@ -96,30 +102,4 @@ func describeMachine() -> String {
         kernel += " " + text.trimmingCharacters(in: .whitespacesAndNewlines)
     }
     return "\(sysconf(Int32(_SC_NPROCESSORS_ONLN))) x \(model), \(kernel)"
-}
-
-/// The scenarios and what each of them answers.
-struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Lists the benchmarks.")
-
-    func run() {
-        let detail = BenchmarkReport.Detail(
-            title: "",
-            columns: ["benchmark", "load", "answers"],
-            rows: [
-                [
-                    "fanout", "one room, N subscribers, k publishes in flight",
-                    "CPU and latency per delivery, beside Redis",
-                ],
-                ["publish", "quorum publishes on 3 nodes", "acknowledgements/s, latency, nothing acknowledged lost"],
-                [
-                    "failover", "open-loop publishers, kill -9 of the owner",
-                    "longest silence, nothing acknowledged lost",
-                ],
-                ["idle", "N idle connections, then a burst to each", "memory per connection, before and after"],
-                ["redis", "Redis commands at one node's shim", "commands/s and CPU each, beside redis-server"],
-            ]
-        )
-        print(detail.aligned(), terminator: "")
-    }
 }

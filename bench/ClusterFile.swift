@@ -12,7 +12,17 @@ struct ClusterFile {
         var dataDirectory: String
     }
 
+    /// The Redis under nodes in Redis mode.
+    struct Redis {
+        var port: UInt16
+        /// Of the Sentinels that name the master.
+        var sentinels: [UInt16] = []
+        var waitReplicas = 0
+    }
+
     var nodes: [Node]
+    /// Rooms are shared through it; nil: by the cluster itself.
+    var redis: Redis?
     var partitions = 64
     /// Event loops of each node; nil for the server's own choice.
     var threads: Int?
@@ -29,6 +39,7 @@ struct ClusterFile {
             [cluster]
             name = "bench"
             mode = "cluster"
+            backplane = "\(redis == nil ? "cluster" : "redis")"
             partitions = \(partitions)
             replication_factor = \(min(3, nodes.count))
             secret = "bench-on-loopback-only-0123456789"
@@ -60,6 +71,18 @@ struct ClusterFile {
                 publish_burst = 1000000
                 anonymous_subscribe = true
                 anonymous_publish = true
+
+                """
+        }
+        if let redis {
+            let sentinels = redis.sentinels.map { "\"127.0.0.1:\($0)\"" }.joined(separator: ", ")
+            out += """
+
+                [redis]
+                url = "redis://127.0.0.1:\(redis.port)/0"
+                sentinels = [\(sentinels)]
+                sentinel_master = "\(RedisReplication.masterName)"
+                wait_replicas = \(redis.waitReplicas)
 
                 """
         }

@@ -55,11 +55,14 @@ struct DeliveryCounter {
         if range.lowerBound < number { missing.insert(range.lowerBound..<number, at: index) }
     }
 
-    /// The counts when everything up to and including `last` should have arrived.
-    func total(through last: UInt64) -> DeliveryCounts {
+    /// The counts when everything up to and including `last` should have arrived, except what the server refused.
+    func total(through last: UInt64, except refused: [UInt64] = []) -> DeliveryCounts {
         var total = counts
         for range in missing { total.lost += UInt64(range.count) }
         if last >= expected { total.lost += last - expected + 1 }
+        for number in refused where number >= expected || missing.contains(where: { $0.contains(number) }) {
+            total.lost -= number <= last ? 1 : 0
+        }
         return total
     }
 }

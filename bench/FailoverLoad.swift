@@ -32,16 +32,25 @@ final class FailoverLoad {
     /// A publish without an answer is repeated after this.
     static let answerTimeout: UInt64 = 2_000_000_000
     static let retryDelay: UInt64 = 20_000_000
+    /// A publisher that is refused again and again asks less and less often: not to load what tries to recover.
+    static let longestRetryDelay: UInt64 = 160_000_000
 
-    init(cluster: VencejoCluster, roomCount: Int, interval: UInt64, size: Int) throws {
+    /// `name` begins the rooms' names.
+    init(
+        cluster: VencejoCluster,
+        name: String = "failover",
+        roomCount: Int,
+        interval: UInt64,
+        size: Int
+    ) throws {
         self.cluster = cluster
         self.interval = interval
         self.size = size
         loop = try LoadLoop()
         var table = SymbolTable()
         roomNumbers = (0..<roomCount).map { index in
-            let name = "failover-\(index)"
-            return (name, table.number(of: name))
+            let room = "\(name)-\(index)"
+            return (room, table.number(of: room))
         }
         rooms = table
     }
@@ -86,6 +95,11 @@ final class FailoverLoad {
         }
         isPublishing = true
         reconnects = 0
+    }
+
+    /// Every room has had an acknowledgement since then.
+    func isAcknowledged(since time: Instant) -> Bool {
+        publishers.allSatisfy { $0.lastAcknowledged > time.nanoseconds }
     }
 
     /// Keeps the load going for `seconds`, or until `isOver`.

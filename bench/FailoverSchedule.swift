@@ -19,6 +19,7 @@ struct FailoverSchedule {
     /// How long a restarted node may take to become ready.
     var patience = 60.0
 
+    /// Kills the owner of one room after the other.
     func run(_ load: FailoverLoad, _ cluster: VencejoCluster) throws -> [Fault] {
         var progress = Progress()
         defer { progress.finish() }
@@ -28,26 +29,38 @@ struct FailoverSchedule {
             progress.show("kill \(kill + 1) of \(kills)", Double(kill) / Double(kills))
             load.run(seconds: settle) { false }
             let room = load.roomNumbers[kill % load.roomNumbers.count].name
-            let owner = owner(of: room, cluster)
-            let victim = owner ?? kill % cluster.servers.count
-            cluster.servers[victim].kill()
-            var fault = Fault(
-                node: victim,
-                wasOwner: owner != nil,
-                killed: Clock.instant(),
-                restarted: .zero,
-                ready: nil
-            )
-            load.run(seconds: restartAfter) { false }
-            try cluster.servers[victim].start()
-            fault.restarted = Clock.instant()
-            let probe = ReadinessProbe(port: cluster.file.nodes[victim].adminPort, patience: patience)
-            load.run(seconds: patience) { probe.isReady }
-            if probe.isReady { fault.ready = Clock.instant() }
-            faults.append(fault)
+            faults.append(try strike(ownerOf: room, orNode: kill % cluster.servers.count, load, cluster))
         }
         load.run(seconds: settle) { false }
         return faults
+    }
+
+    /// Kills the owner of a room, or a node where nobody says who that is, and starts it again.
+    func strike(
+        ownerOf room: String,
+        orNode turn: Int,
+        _ load: FailoverLoad,
+        _ cluster: VencejoCluster
+    ) throws -> Fault {
+        let owner = owner(of: room, cluster)
+        let victim = owner ?? turn
+        // The question has stopped the load for a moment, which is no silence of the cluster's.
+        load.run(seconds: 0.2) { false }
+        var fault = Fault(
+            node: victim,
+            wasOwner: owner != nil,
+            killed: Clock.instant(),
+            restarted: .zero,
+            ready: nil
+        )
+        cluster.servers[victim].strike()
+        load.run(seconds: restartAfter) { false }
+        try cluster.servers[victim].start()
+        fault.restarted = Clock.instant()
+        let probe = ReadinessProbe(port: cluster.file.nodes[victim].adminPort, patience: patience)
+        load.run(seconds: patience) { probe.isReady }
+        if probe.isReady { fault.ready = Clock.instant() }
+        return fault
     }
 
     private func owner(of room: String, _ cluster: VencejoCluster) -> Int? {

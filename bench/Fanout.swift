@@ -70,7 +70,7 @@ struct Fanout: ParsableCommand {
     func run() throws {
         let workspace = try servers.makeWorkspace()
         let depths = try depths()
-        var running: [(target: Target, backend: FanoutRound.Backend)] = []
+        var running: [(target: Target, backend: Deployment)] = []
         var missing: [(target: Target, reason: String)] = []
         var single: VencejoCluster?
         for target in try chosenTargets() {
@@ -80,7 +80,8 @@ struct Fanout: ParsableCommand {
                     missing.append((target, reason))
                 } else {
                     let binary = findExecutable(servers.redisServer)!
-                    running.append((target, .redis(try RedisServer(binary: binary, workspace: workspace))))
+                    let redis = try RedisServer(binary: binary, workspace: workspace)
+                    running.append((target, Deployment(redis: redis)))
                 }
             case .bestEffort, .guaranteed:
                 do {
@@ -93,7 +94,7 @@ struct Fanout: ParsableCommand {
                             workspace: workspace
                         )
                     single = cluster
-                    running.append((target, .vencejo(cluster, bestEffort: target == .bestEffort)))
+                    running.append((target, Deployment(cluster, nodes: 0..<1)))
                 } catch let error as BenchError { missing.append((target, error.description)) }
             case .guaranteed3:
                 do {
@@ -103,7 +104,7 @@ struct Fanout: ParsableCommand {
                         binary: try servers.findVencejo(),
                         workspace: workspace
                     )
-                    running.append((target, .vencejo(cluster, bestEffort: false)))
+                    running.append((target, Deployment(cluster, nodes: 0..<1)))
                 } catch let error as BenchError { missing.append((target, error.description)) }
             }
         }
@@ -147,7 +148,15 @@ struct Fanout: ParsableCommand {
                 if let reason = broken[index] {
                     measurements.append(.notRun(scenario: scenario, target: entry.target.label, because: reason))
                 } else {
-                    measurements.append(summary(scenario, entry.target, depth, results[index]))
+                    measurements.append(
+                        Self.summary(
+                            scenario,
+                            entry.target.label,
+                            subscribers: subscribers,
+                            inFlight: depth,
+                            results[index]
+                        )
+                    )
                 }
             }
             for (target, reason) in missing {
@@ -172,18 +181,22 @@ struct Fanout: ParsableCommand {
         try output.finish(report, limits.thresholds)
     }
 
-    private func summary(
+    /// The line of a scenario and target: medians of the rounds.
+    static func summary(
         _ scenario: String,
-        _ target: Target,
-        _ depth: Int,
+        _ target: String,
+        subscribers: Int,
+        inFlight: Int,
         _ results: [FanoutRound.Result]
     ) -> Measurement {
-        var line = Measurement(scenario: scenario, target: target.label)
+        var line = Measurement(scenario: scenario, target: target)
         line.connections = subscribers
-        line.inFlight = depth
+        line.inFlight = inFlight
         line.rounds = results.count
         line.rate = median(results.map(\.rate))
         line.cpuMicroseconds = median(results.map(\.cpuMicroseconds))
+        line.residentBytes = results.map(\.residentBytes).max()
+        line.descriptors = results.map(\.descriptors).max()
         var latency = LatencySummary.makeHistogram()
         var delivery = DeliveryCounts()
         for result in results {

@@ -1,27 +1,8 @@
 import Glibc
 import Histogram
 
-/// One round of the fan-out benchmark against one server.
+/// One round of the fan-out benchmark against one deployment: its subscribers are spread over the ports.
 final class FanoutRound {
-    enum Backend {
-        case redis(RedisServer)
-        case vencejo(VencejoCluster, bestEffort: Bool)
-
-        var port: UInt16 {
-            switch self {
-            case .redis(let redis): redis.port
-            case .vencejo(let cluster, _): cluster.file.nodes[0].gatewayPort
-            }
-        }
-
-        func processorMicroseconds() -> UInt64 {
-            switch self {
-            case .redis(let redis): redis.server.processorMicroseconds()
-            case .vencejo(let cluster, _): cluster.processorMicroseconds().reduce(0, +)
-            }
-        }
-    }
-
     struct Result {
         /// Deliveries a second.
         var rate: Double
@@ -32,9 +13,12 @@ final class FanoutRound {
         var latency: Histogram<UInt64>
         var delivery: DeliveryCounts
         var refused: Int
+        /// Of all servers at the end, with everybody connected.
+        var residentBytes: UInt64
+        var descriptors: Int
     }
 
-    private let backend: Backend
+    private let backend: Deployment
     private let room: String
     private let subscribers: Int
     private let size: Int
@@ -56,7 +40,7 @@ final class FanoutRound {
     private var refused = 0
 
     init(
-        backend: Backend,
+        backend: Deployment,
         room: String,
         subscribers: Int,
         size: Int,
@@ -107,7 +91,9 @@ final class FanoutRound {
             generatorCPU: Double(own) / deliveries,
             latency: latency,
             delivery: delivery,
-            refused: refused
+            refused: refused,
+            residentBytes: backend.residentBytes(),
+            descriptors: backend.descriptorCount()
         )
     }
 
@@ -116,16 +102,16 @@ final class FanoutRound {
         var closed = 0
         loop.onClose = { _ in closed += 1 }
         let publisher: Connection
-        switch backend {
-        case .redis:
+        let ports = backend.ports
+        if backend.speaksRedis {
             loop.onMessage = { [unowned self] _, _ in subscribed += 1 }
             for tag in 0..<subscribers {
-                let connection = try loop.openRedis(port: backend.port, tag: tag)
+                let connection = try loop.openRedis(port: ports[tag % ports.count], tag: tag)
                 loop.redisSubscribe(connection, room: room)
                 if tag % 128 == 127 { loop.turn(milliseconds: 1) }
             }
-            publisher = try loop.openRedis(port: backend.port, tag: Self.publisherTag)
-        case .vencejo:
+            publisher = try loop.openRedis(port: ports[0], tag: Self.publisherTag)
+        } else {
             loop.onReady = { [unowned self, unowned loop] connection in
                 if connection.tag >= 0 { loop.subscribe(connection, room: room) }
             }
@@ -133,11 +119,11 @@ final class FanoutRound {
                 if Scan.contains("\"subscribe\":", in: payload) { subscribed += 1 } else { refused += 1 }
             }
             for tag in 0..<subscribers {
-                _ = try loop.openWebSocket(port: backend.port, tag: tag)
+                _ = try loop.openWebSocket(port: ports[tag % ports.count], tag: tag)
                 // No more than the server's listen backlog at once.
                 while loop.opening >= 256 { loop.turn(milliseconds: 5) }
             }
-            publisher = try loop.openWebSocket(port: backend.port, tag: Self.publisherTag)
+            publisher = try loop.openWebSocket(port: ports[0], tag: Self.publisherTag)
         }
         let isUp = loop.turn(seconds: 30) {
             self.subscribed == self.subscribers && publisher.state == .ready || closed > 0 || self.refused > 0
@@ -185,15 +171,16 @@ final class FanoutRound {
         let slot = Int(published) & (Self.ringSize - 1)
         remaining[slot] = subscribers
         sentAt[slot] = Clock.now()
-        switch backend {
-        case .redis: loop.redisPublish(publisher, room: roomBytes, message: published, size: size)
-        case .vencejo: loop.publish(publisher, room: roomBytes, message: published, size: size)
+        if backend.speaksRedis {
+            loop.redisPublish(publisher, room: roomBytes, message: published, size: size)
+        } else {
+            loop.publish(publisher, room: roomBytes, message: published, size: size)
         }
     }
 
     private func receive(_ connection: Connection, _ payload: UnsafeRawBufferPointer) {
         guard connection.tag >= 0 else {
-            if case .vencejo = backend, Scan.contains("\"error\":", in: payload) { refused += 1 }
+            if backend.isRefusal(payload) { refused += 1 }
             return
         }
         let now = Clock.now()

@@ -5,7 +5,8 @@ import Histogram
 struct RedisCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "redis",
-        abstract: "Measures Redis commands at one node's shim and at redis-server with appendonly, fsync every second."
+        abstract: "Measures Redis commands at one node's shim and at redis-server with appendonly, fsync every second.",
+        discussion: "GET finds its key, GET-MISS does not, HGETALL reads the record itself: cache hit, miss and direct."
     )
 
     @Option(help: "Client connections.")
@@ -20,6 +21,10 @@ struct RedisCommands: ParsableCommand {
     var rounds = 3
     @Option(help: "Commands separated by commas.")
     var commands = RedisWorkload.allCases.map(\.rawValue).joined(separator: ",")
+    @Option(help: "Subscribers of one channel in the Pub/Sub load; 0: none.")
+    var subscribers = 1000
+    @Option(help: "Messages in flight in the Pub/Sub load.")
+    var inFlight = 64
     @OptionGroup var servers: ServerOptions
     @OptionGroup var output: OutputOptions
     @OptionGroup var limits: ThresholdOptions
@@ -27,6 +32,9 @@ struct RedisCommands: ParsableCommand {
     func validate() throws {
         guard (1...10_000).contains(connections), (1...1_000_000).contains(size) else {
             throw ValidationError("--connections is 1 to 10000, --size 1 to 1000000")
+        }
+        guard (0...19_000).contains(subscribers), (1...1024).contains(inFlight) else {
+            throw ValidationError("--subscribers is 0 to 19000, --in-flight 1 to 1024")
         }
         guard rounds > 0, seconds > 0 else { throw ValidationError("nothing to run") }
         _ = try depths()
@@ -60,13 +68,15 @@ struct RedisCommands: ParsableCommand {
             workspace: workspace,
             hasRedisClients: true
         )
-        var targets: [(label: String, server: ServerProcess, port: UInt16)] = []
+        var targets: [Target] = []
         if servers.redisIsMissing == nil {
             let binary = findExecutable(servers.redisServer)!
             let redis = try RedisServer(binary: binary, workspace: workspace, isAppendOnly: true)
-            targets.append(("redis", redis.server, redis.port))
+            targets.append(Target(label: "redis", server: redis.server, port: redis.port))
         }
-        targets.append(("vencejo", cluster.servers[0], cluster.file.nodes[0].respPort))
+        targets.append(
+            Target(label: "vencejo", server: cluster.servers[0], port: cluster.file.nodes[0].respPort)
+        )
 
         var measurements: [Measurement] = []
         var errors: UInt64 = 0
@@ -77,7 +87,8 @@ struct RedisCommands: ParsableCommand {
         var done = 0.0
         for depth in depths {
             for workload in workloads {
-                let scenario = depth == 1 ? workload.rawValue : "\(workload.rawValue), \(depth) in a pipeline"
+                let scenario = Self.scenario(workload, depth)
+                for target in targets { try workload.prepare(port: target.port, size: size) }
                 var results = [[RedisCommandsRound.Result]](repeating: [], count: targets.count)
                 for _ in 0..<rounds {
                     for (index, target) in targets.enumerated() {
@@ -104,6 +115,7 @@ struct RedisCommands: ParsableCommand {
                 }
             }
         }
+        if subscribers > 0 { measurements += try publishAndSubscribe(targets, &progress) }
         progress.finish()
         cluster.stop()
         compareToRedis(&measurements)
@@ -114,10 +126,54 @@ struct RedisCommands: ParsableCommand {
                 .init(name: "connections", value: "\(connections)"), .init(name: "size", value: "\(size)"),
                 .init(name: "rounds", value: "\(rounds)"),
             ],
-            measurements: measurements
+            measurements: measurements,
+            goals: Goal.ofShim(measurements, depths: depths, subscribers: subscribers, inFlight: inFlight)
         )
+        report.breaches += report.goals.filter { $0.isMet == false }.map { "\($0.name): \($0.required); \($0.remarks)" }
         if errors > 0 { report.breaches.append("\(errors) commands were answered by an error") }
         try output.finish(report, limits.thresholds)
+    }
+
+    private struct Target {
+        var label: String
+        var server: ServerProcess
+        var port: UInt16
+    }
+
+    static func scenario(_ workload: RedisWorkload, _ depth: Int) -> String {
+        depth == 1 ? workload.label : "\(workload.label), \(depth) in a pipeline"
+    }
+
+    static func pubSubScenario(_ subscribers: Int, _ inFlight: Int) -> String {
+        "Pub/Sub to \(subscribers), \(inFlight) in flight"
+    }
+
+    /// One channel, many subscribers that speak RESP.
+    private func publishAndSubscribe(_ targets: [Target], _ progress: inout Progress) throws -> [Measurement] {
+        let scenario = Self.pubSubScenario(subscribers, inFlight)
+        var results = [[FanoutRound.Result]](repeating: [], count: targets.count)
+        for round in 0..<rounds {
+            for (index, target) in targets.enumerated() {
+                progress.show("\(scenario): \(target.label)", Double(round) / Double(rounds))
+                let load = FanoutRound(
+                    backend: Deployment(ports: [target.port], speaksRedis: true, servers: [target.server]),
+                    room: ClusterFile.room("pubsub-\(round)", bestEffort: true),
+                    subscribers: subscribers,
+                    size: 128,
+                    inFlight: inFlight,
+                    messages: nil,
+                    seconds: seconds
+                )
+                results[index].append(try load.run())
+            }
+        }
+        var lines = zip(targets, results).map {
+            Fanout.summary(scenario, $0.label, subscribers: subscribers, inFlight: inFlight, $1)
+        }
+        if let reason = servers.redisIsMissing {
+            lines.append(.notRun(scenario: scenario, target: "redis", because: reason))
+        }
+        return lines
     }
 
     private func summary(

@@ -76,10 +76,13 @@ struct RedisCommandsRound {
     }
 }
 
-/// What redis-benchmark measures, with a thousand keys.
+/// What redis-benchmark measures, with a thousand keys; and what a cache does: a hit, a miss, and the direct way to the
+/// record without the cache, which is a hash of sixteen fields.
 enum RedisWorkload: String, CaseIterable {
     case set = "SET"
     case get = "GET"
+    case getMiss = "GET-MISS"
+    case direct = "HGETALL"
     case incr = "INCR"
     case lpush = "LPUSH"
     case hset = "HSET"
@@ -90,11 +93,44 @@ enum RedisWorkload: String, CaseIterable {
         switch self {
         case .set: ["SET", "key:\(key)", value]
         case .get: ["GET", "key:\(key)"]
+        case .getMiss: ["GET", "nobody:\(key)"]
+        case .direct: ["HGETALL", "record:\(key)"]
         case .incr: ["INCR", "counter:\(key)"]
         case .lpush: ["LPUSH", "list:\(key)", value]
         case .hset: ["HSET", "hash:\(key)", "field:\(key % 16)", value]
         case .xadd: ["XADD", "stream:\(key)", "MAXLEN", "~", "1000", "*", "field", value]
         case .publish: ["PUBLISH", "\(ClusterFile.bestEffortPrefix):channel:\(key)", value]
+        }
+    }
+
+    /// As reports name it.
+    var label: String {
+        switch self {
+        case .get: "GET (cache hit)"
+        case .getMiss: "GET (cache miss)"
+        case .direct: "HGETALL (direct)"
+        default: rawValue
+        }
+    }
+
+    /// Of the commands that the shim's targets name.
+    var hasTarget: Bool { self != .getMiss && self != .direct }
+
+    /// Writes what the reads are to find.
+    func prepare(port: UInt16, size: Int) throws {
+        let value = String(repeating: "x", count: size)
+        func command(_ key: Int) -> [String]? {
+            switch self {
+            case .get: ["SET", "key:\(key)", value]
+            case .direct: ["HSET", "record:\(key)"] + (0..<16).flatMap { ["field:\($0)", value] }
+            default: nil
+            }
+        }
+        let link = try RedisLink(port: port, timeoutMilliseconds: 10_000)
+        for key in 0..<1000 {
+            guard let command = command(key) else { return }
+            let reply = try link.call(command).first ?? ""
+            guard !reply.hasPrefix("-") else { throw BenchError("\(rawValue) cannot be prepared: \(reply)") }
         }
     }
 

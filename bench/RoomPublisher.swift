@@ -23,6 +23,10 @@ struct RoomPublisher {
     private var again: [(message: UInt64, at: UInt64)] = []
     private var sent: [Sent] = []
     private var epochCache = EpochCache()
+    private(set) var lastAcknowledged: UInt64 = 0
+    /// After refusals: nothing is sent before `resumeAt`.
+    private var pause: UInt64 = 0
+    private var resumeAt: UInt64 = 0
 
     init(room: String, number: UInt32, node: Int) {
         self.room = Array(room.utf8)
@@ -53,10 +57,13 @@ struct RoomPublisher {
             again.append((oldest.message, now))
             sent.removeFirst()
         }
-        while sent.count < FailoverLoad.window, let index = again.firstIndex(where: { $0.at <= now }) {
+        guard now >= resumeAt else { return }
+        // Who was refused asks with one message.
+        let window = pause > 0 ? 1 : FailoverLoad.window
+        while sent.count < window, let index = again.firstIndex(where: { $0.at <= now }) {
             send(again.remove(at: index).message, now, connection, load)
         }
-        while sent.count < FailoverLoad.window, waitingHead < waiting.count {
+        while sent.count < window, waitingHead < waiting.count {
             let message = waiting[waitingHead]
             waitingHead += 1
             send(message, now, connection, load)
@@ -94,9 +101,15 @@ struct RoomPublisher {
             load.publishes[record].offset = offset
             load.publishes[record].epoch = epochCache.number(in: line, &load.epochs)
             load.latency.record(now - load.due[record])
+            lastAcknowledged = now
+            (pause, resumeAt) = (0, 0)
         case .temporary, .refused:
             // Both are repeated: an earlier attempt may have happened, and the key keeps it from happening twice.
-            again.append((message, now + FailoverLoad.retryDelay))
+            again.append((message, now))
+            // The refusals of one window are one.
+            guard now >= resumeAt else { return }
+            pause = min(max(2 * pause, FailoverLoad.retryDelay), FailoverLoad.longestRetryDelay)
+            resumeAt = now + pause
         }
     }
 }

@@ -25,8 +25,9 @@ final class ServerProcess {
 
     deinit { kill() }
 
-    /// Starts again after `kill()`, in the same directory.
+    /// Starts again after `kill()` or `strike()`, in the same directory.
     func start() throws {
+        kill()
         ChildProcesses.installCleanUp()
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -61,6 +62,12 @@ final class ServerProcess {
         waitpid(pid, &status, 0)
         ChildProcesses.remove(pid)
         pid = 0
+    }
+
+    /// SIGKILL, without waiting until it is gone: whoever keeps a load going cannot wait.
+    func strike() {
+        guard pid > 0 else { return }
+        _ = Glibc.kill(pid, SIGKILL)
     }
 
     /// Whether it still runs; reaps it when it does not.

@@ -24,7 +24,8 @@ final class VencejoCluster {
         nodeCount: Int,
         binary: String,
         workspace: Workspace,
-        hasRedisClients: Bool = false
+        hasRedisClients: Bool = false,
+        redis: ClusterFile.Redis? = nil
     ) throws {
         var nodes: [ClusterFile.Node] = []
         let ports = try freePorts(count: nodeCount * 4)
@@ -40,7 +41,7 @@ final class VencejoCluster {
                 )
             )
         }
-        file = ClusterFile(nodes: nodes)
+        file = ClusterFile(nodes: nodes, redis: redis)
         let configuration = try workspace.write(file.text(), to: "\(name)/cluster.toml")
         for node in nodes {
             servers.append(

@@ -39,11 +39,12 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package func members(asSeenBy node: Node) -> [Node] { mode == .cluster ? nodes : [node] }
 
     /// Event loops for `node` on a machine with `cores` processors: the configured number, or the cores divided among
-    /// the nodes that the file puts on the same host.
+    /// the nodes that the file puts on the same host; a standalone node has them all.
     package func threads(for node: Node, cores: Int) -> Int {
         switch cluster.threads {
         case .count(let count): count
-        case .automatic: max(1, cores / max(1, members(asSeenBy: node).count { $0.machine == node.machine }))
+        case .automatic:
+            mode == .standalone ? max(1, cores) : max(1, cores / max(1, nodes.count { $0.machine == node.machine }))
         }
     }
 

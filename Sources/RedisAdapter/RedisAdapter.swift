@@ -227,6 +227,7 @@ package final class RedisAdapter: @unchecked Sendable {
         switches += 1
         pool.reset("the master is another one")
         disconnect(.closed("failover to \(address.host):\(address.port)"))
+        core.onSuccessor()
     }
 
     /// On the loop; nothing comes of it afterwards.

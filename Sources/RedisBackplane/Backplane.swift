@@ -207,6 +207,9 @@ package final class Backplane {
         answerAwaited()
     }
 
+    /// A successor of the server is named: nobody need wait for the end of a pause.
+    package func onSuccessor() { link.hurry(at: now) }
+
     private func noteBreaker() {
         guard link.breaker.state != breakerState else { return }
         breakerState = link.breaker.state

@@ -48,6 +48,9 @@ package struct CircuitBreaker: Sendable {
         openings += 1
         opensUntil = now + pause
     }
+
+    /// It may be tried from now on.
+    package mutating func hurry(at now: Instant) { opensUntil = min(opensUntil, now) }
 }
 
 /// Growing pauses between attempts, with jitter, so that many nodes that lost one server do not all come back at once.

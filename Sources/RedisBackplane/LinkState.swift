@@ -68,4 +68,13 @@ package struct LinkState: Sendable {
         breaker.failed(at: now, pause: pause)
         if breaker.state == .open { isFallback = true }
     }
+
+    /// There is a server again, somebody says: the next attempt is due at once, whatever the pause was, and pauses
+    /// begin small.
+    package mutating func hurry(at now: Instant) {
+        guard phase == .down else { return }
+        backoff.reset()
+        nextAttempt = now
+        breaker.hurry(at: now)
+    }
 }

@@ -74,6 +74,9 @@ import Testing
         #expect(configuration.threads(for: node, cores: 2) == 1)
         let standalone = try SampleFile.load(["VENCEJO_CLUSTER_MODE": "standalone"])
         #expect(standalone.threads(for: node, cores: 12) == 12)
+        let redis = try SampleFile.load(["VENCEJO_CLUSTER_BACKPLANE": "redis"])
+        #expect(redis.mode == .redis)
+        #expect(redis.threads(for: node, cores: 12) == 4)
         let fixed = try SampleFile.load(["VENCEJO_CLUSTER_THREADS": "5"])
         #expect(fixed.threads(for: node, cores: 12) == 5)
     }

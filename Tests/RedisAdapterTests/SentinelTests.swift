@@ -72,4 +72,43 @@ private final class Named: Sendable {
         }
         await sentinel.stop()
     }
+
+    @Test("RA-23 +switch-master ends the pause between attempts", .timeLimit(.minutes(2)))
+    func hurry() async throws {
+        let first = try RedisProcess(port: FreePort.take())
+        let second = try RedisProcess(port: FreePort.take())
+        defer {
+            first.stop()
+            second.stop()
+        }
+        try first.start()
+        try second.start()
+        let master = Named(first.port)
+        let sentinel = try await FakeRedis { command in
+            switch command.first {
+            case "SENTINEL": "*2\r\n$9\r\n127.0.0.1\r\n+\(master.port)\r\n"
+            case "SUBSCRIBE": ">3\r\n+subscribe\r\n$14\r\n+switch-master\r\n:1\r\n"
+            case "HELLO": "-ERR unknown command\r\n"
+            default: FakeRedis.handshake(command)
+            }
+        }
+        try await AdapterScene.run(port: 1) { settings in
+            settings.sentinels = [.init(host: "127.0.0.1", port: sentinel.port)]
+            settings.retryAttempts = 0
+            // Longer than the test's limit.
+            settings.backplane.retryBase = .seconds(600)
+            settings.backplane.retryCeiling = .seconds(600)
+        } _: { scene in
+            try await scene.awaitUp()
+            #expect(try await eventually { sentinel.count("SUBSCRIBE") >= 1 })
+            first.kill()
+            #expect(try await eventually { try await scene.status.isFallback })
+            master.set(second.port)
+            let payload = "mymaster 127.0.0.1 \(first.port) 127.0.0.1 \(second.port)"
+            await sentinel.push(">3\r\n+message\r\n$14\r\n+switch-master\r\n$\(payload.utf8.count)\r\n\(payload)\r\n")
+            try await scene.awaitUp()
+            #expect(try await scene.status.server == "127.0.0.1:\(second.port)")
+        }
+        await sentinel.stop()
+    }
 }

@@ -74,6 +74,21 @@ private func check(_ holds: Bool, _ comment: Comment? = nil, at location: Source
         #expect(Set(spacings).count == spacings.count, "nodes do not come back together")
     }
 
+    @Test("RA-23 a successor that is named is tried at once, however long the pause was")
+    func hurry() {
+        var link = LinkState(retries: 1, base: .milliseconds(100), ceiling: .seconds(600), seed: 5)
+        var now = Instant.zero
+        for _ in 0..<12 {
+            while !link.begin(at: now) { now = now + .milliseconds(10) }
+            link.failed(at: now, "refused")
+        }
+        check(!link.begin(at: now + .seconds(60)))
+        link.hurry(at: now)
+        check(link.begin(at: now))
+        link.failed(at: now, "refused")
+        check(link.begin(at: now + .milliseconds(100)), "pauses begin small again")
+    }
+
     @Test("RA-14 the first attempt that restores everything ends the fallback, and the count begins anew")
     func recovery() {
         var link = LinkState(retries: 1, base: .milliseconds(100), ceiling: .seconds(1), seed: 3)

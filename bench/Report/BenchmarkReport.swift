@@ -18,6 +18,8 @@ struct BenchmarkReport: Codable, Equatable, Sendable {
     var machine: String
     var parameters: [Parameter]
     var measurements: [Measurement]
+    var goals: [Goal] = []
+    var timelines: [Timeline] = []
     var details: [Detail] = []
     /// Broken thresholds and anything else that makes the exit code 1.
     var breaches: [String] = []
@@ -52,9 +54,8 @@ struct BenchmarkReport: Codable, Equatable, Sendable {
         return out
     }
 
-    private func tables() -> [Detail] {
-        var tables = [Detail(title: "", measurements: measurements)]
-        tables.append(contentsOf: details)
+    func tables() -> [Detail] {
+        let tables = [.goals(goals), Detail(title: "", measurements: measurements)] + details
         return tables.filter { !$0.rows.isEmpty }
     }
 }
