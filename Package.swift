@@ -243,7 +243,7 @@ let package = Package(
         tests(
             "ClusterTests",
             [
-                "Locks", "OwnThread", "RedisProcess", "VencejoClient", "WebSocket", "HistoryChecker",
+                "Locks", "OwnThread", "RedisProcess", "RESP", "VencejoClient", "WebSocket", "HistoryChecker",
                 "ClusterConfiguration", "Admin",
                 "Primitives",
                 "vencejo",

@@ -6,9 +6,10 @@ import VencejoClient
 @testable import vencejo
 
 extension RealProcesses {
-    /// Other people's clients, unmodified. They need a Python with `centrifuge-python`, `websockets` and `redis`:
+    /// Other people's clients, unmodified. They need a Python with them, as `.ci/run` makes one:
     ///
-    ///     python3 -m venv .build/venv && .build/venv/bin/pip install centrifuge-python websockets redis
+    ///     python3 -m venv .build/venv
+    ///     .build/venv/bin/pip install centrifuge-python websockets redis python-socketio aiohttp
     @Suite struct OtherClientsTests {
         private static let python =
             ProcessInfo.processInfo.environment["VENCEJO_PYTHON"] ?? Checkout.root + "/.build/venv/bin/python"

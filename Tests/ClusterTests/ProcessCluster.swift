@@ -18,8 +18,10 @@ final class ProcessCluster: Sendable {
         var gateway: Int
         var mesh: Int
         var admin: Int
-        /// Redis clients; 0: none.
+        /// Redis clients, those of a Redis Cluster, and those that ask Sentinels; 0: none.
         var resp: Int
+        var respCluster: Int
+        var sentinel: Int
         var data: String
         var host = "127.0.0.1"
         var url: String { "ws://127.0.0.1:\(gateway)/connection/websocket" }
@@ -46,6 +48,8 @@ final class ProcessCluster: Sendable {
         var zones = ["a", "b", "c", "d", "e"]
         var minFreeDisk = "0"
         var hasRedisClients = false
+        /// Of the keys of Redis clients.
+        var keyPartitions = 1
         var environment: [String: String] = [:]
         var logLevel = "info"
     }
@@ -70,16 +74,18 @@ final class ProcessCluster: Sendable {
             + "/vencejo-test-\(getpid())-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         configurationPath = directory + "/cluster.toml"
-        let ports = try FreePorts.take(options.nodes * 4)
+        let ports = try FreePorts.take(options.nodes * 6)
         var nodes: [Node] = []
         for index in 0..<options.nodes {
             nodes.append(
                 Node(
                     id: "n\(index + 1)",
-                    gateway: ports[index * 4],
-                    mesh: ports[index * 4 + 1],
-                    admin: ports[index * 4 + 2],
-                    resp: options.hasRedisClients ? ports[index * 4 + 3] : 0,
+                    gateway: ports[index * 6],
+                    mesh: ports[index * 6 + 1],
+                    admin: ports[index * 6 + 2],
+                    resp: options.hasRedisClients ? ports[index * 6 + 3] : 0,
+                    respCluster: options.hasRedisClients ? ports[index * 6 + 4] : 0,
+                    sentinel: options.hasRedisClients ? ports[index * 6 + 5] : 0,
                     data: options.dataDirectories[index] ?? "\(directory)/data/n\(index + 1)"
                 )
             )
@@ -111,6 +117,8 @@ final class ProcessCluster: Sendable {
                 zone = "\(options.zones[index % options.zones.count])"
                 gateway_port = \(node.gateway)
                 resp_port = \(node.resp)
+                cluster_port = \(node.respCluster)
+                sentinel_port = \(node.sentinel)
                 mesh_port = \(node.mesh)
                 admin_port = \(node.admin)
                 data_dir = "\(node.data)"
@@ -145,6 +153,7 @@ final class ProcessCluster: Sendable {
             [log]
             wal_file_size = "4MiB"
             min_free_disk = \(options.minFreeDisk)
+            \(options.keyPartitions == 1 ? "" : "[keys]\npartitions = \(options.keyPartitions)")
             \(options.sections)
             """
     }
