@@ -5,6 +5,8 @@ import PackageDescription
 // `shell` targets give a core its sockets, disks and clock. `Tests/TidyTests` checks the import rules.
 
 let warningsAsErrors = Context.environment["VENCEJO_WARNINGS_AS_ERRORS"] != nil
+// Leaves the Redis adapter out: the program then has cluster and standalone mode only.
+let withoutRedis = Context.environment["VENCEJO_WITHOUT_REDIS"] != nil
 
 let common: [SwiftSetting] =
     [
@@ -254,3 +256,13 @@ let package = Package(
         tests("TidyTests", []),
     ]
 )
+
+let redisTargets = ["RedisBackplane", "RedisAdapter", "RedisBackplaneTests", "RedisAdapterTests"]
+if withoutRedis { package.targets.removeAll { redisTargets.contains($0.name) } }
+for target in package.targets where target.name == "Node" {
+    target.exclude = [withoutRedis ? "Redis" : "WithoutRedis"]
+    guard withoutRedis else { continue }
+    target.dependencies.removeAll {
+        if case .byNameItem(let name, _) = $0 { redisTargets.contains(name) } else { false }
+    }
+}

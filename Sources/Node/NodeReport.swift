@@ -148,7 +148,19 @@ struct NodeReport: Sendable {
             events: node.events.latest(200).map { StatusReport.Event(time: $0.time, kind: $0.kind, text: $0.text) },
             warnings: configuration.warnings
         )
-        report.redis = await RedisBridge.report(redis, configuration, connections: gateway.activeConnections)
+        if let redis {
+            report.redis = await redis.report(connections: gateway.activeConnections)
+        } else if configuration.mode != .cluster {
+            report.redis = RedisReport(
+                status: RedisReport.Status(
+                    isEnabled: false,
+                    isPubSubEnabled: false,
+                    localConnections: gateway.activeConnections,
+                    isFallback: true
+                ),
+                stats: .disabled
+            )
+        }
         return report
     }
 
