@@ -30,8 +30,10 @@ final class ProcessCluster: Sendable {
     /// What differs between tests.
     struct Options: Sendable {
         var nodes = 3
-        /// `cluster`, `standalone` or `redis`, for which `run` starts a server.
+        /// `cluster`, `standalone`, `redis`, for which `run` starts a server, or `shim`: the server is a cluster.
         var mode = "cluster"
+        /// Where somebody else's server listens.
+        var redisPort: Int?
         /// Keys of `[redis]`.
         var redisKeys = ""
         /// Of redis-server.
@@ -91,7 +93,8 @@ final class ProcessCluster: Sendable {
             )
         }
         self.nodes = nodes
-        redis = options.mode == "redis" ? try RedisProcess(port: FreePorts.take(1)[0], options.redisArguments) : nil
+        let needsServer = options.mode == "redis" && options.redisPort == nil
+        redis = needsServer ? try RedisProcess(port: FreePorts.take(1)[0], options.redisArguments) : nil
         running = Lock(nodes.map { _ in Running() })
         try toml().write(toFile: configurationPath, atomically: true, encoding: .utf8)
     }
@@ -139,10 +142,10 @@ final class ProcessCluster: Sendable {
 
                 """
         }
-        if let redis {
+        if let port = options.redisPort ?? redis?.port {
             text += """
                 [redis]
-                url = "redis://127.0.0.1:\(redis.port)/0"
+                url = "redis://127.0.0.1:\(port)/0"
                 retry_max = "500ms"
                 probe_interval = "500ms"
                 \(options.redisKeys)
@@ -166,6 +169,15 @@ final class ProcessCluster: Sendable {
         _ options: Options = Options(),
         _ body: (ProcessCluster) async throws -> Void
     ) async throws {
+        if options.mode == "shim" {
+            return try await run(redisClients()) { base in
+                try await base.startAndAwaitReady()
+                var over = options
+                over.mode = "redis"
+                over.redisPort = base.nodes[1].resp
+                try await run(over, body)
+            }
+        }
         let cluster = try ProcessCluster(options)
         do {
             try cluster.redis?.start()
