@@ -100,7 +100,12 @@ let package = Package(
                 nioPosix, logging, collections,
             ]
         ),
-        shell("RedisAdapter", ["Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", nioCore, collections]),
+        shell(
+            "RedisAdapter",
+            [
+                "Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", "SystemOpenSSL", nioCore, collections,
+            ]
+        ),
         shell(
             "RESPServer",
             [
@@ -220,6 +225,7 @@ let package = Package(
             "RedisAdapterTests",
             [
                 "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker",
+                "SystemOpenSSL",
                 "PeerProtocol",
                 "Rooms", "EventLoops", "Primitives", nioCore,
             ]

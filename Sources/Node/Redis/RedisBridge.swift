@@ -7,6 +7,7 @@ import Primitives
 import RESP
 import RedisAdapter
 import RedisBackplane
+import SystemOpenSSL
 
 /// The way to a node's Redis adapter from outside its loop, and the settings that it is made with.
 final class RedisBridge: Sendable {
@@ -139,6 +140,13 @@ final class RedisBridge: Sendable {
         settings.user = url.user
         settings.password = url.password
         settings.database = url.database
+        if url.isTLS {
+            settings.tls = try TLSContext(
+                authorities: redis.tlsAuthorities,
+                certificate: redis.tlsCertificate,
+                key: redis.tlsKey
+            )
+        }
         settings.sentinels = (redis.sentinelAddresses ?? []).map {
             RedisAdapterSettings.Address(host: $0.host, port: $0.port)
         }
