@@ -4,6 +4,7 @@ import Glibc
 import Primitives
 import RESP
 import Testing
+import VencejoClient
 
 @testable import vencejo
 
@@ -161,6 +162,55 @@ extension RealProcesses {
                     let reply = try await client.call("SET", name, "1")
                     #expect(reply == .simple("OK"), "\(port) of \(heirs): \(reply)")
                     client.close()
+                }
+            }
+        }
+
+        @Test(
+            """
+            RA-32 RA-23 RA-14 nodes whose Redis is a cluster's shim follow its Sentinel face over kill -9 of an owner, \
+            and guaranteed rooms lose nothing
+            """,
+            .timeLimit(.minutes(3))
+        )
+        func adapterOverShim() async throws {
+            try await ProcessCluster.run(redisClients()) { base in
+                try await base.startAndAwaitReady()
+                var options = ProcessCluster.Options()
+                options.mode = "redis"
+                options.nodes = 2
+                options.redisPort = base.nodes[0].resp
+                let sentinels = base.nodes.map { "\"127.0.0.1:\($0.sentinel)\"" }.joined(separator: ", ")
+                options.redisKeys = "sentinels = [\(sentinels)]"
+                try await ProcessCluster.run(options) { cluster in
+                    try await cluster.startAndAwaitReady()
+                    let subscriber = try await cluster.client(0)
+                    let heard = Shared<[Int]>([])
+                    let events = subscriber.subscribe("kept:over")
+                    Task {
+                        for await case .message(let message) in events {
+                            heard.change { $0.append(Int(String(decoding: message.data, as: UTF8.self)) ?? -1) }
+                        }
+                    }
+                    let publisher = try await cluster.client(1)
+                    for number in 1...60 {
+                        if number == 21 {
+                            let owner = try await base.status(0).partitions.last?.owner
+                            await base.kill(try #require(base.nodes.firstIndex { $0.id == owner }))
+                        }
+                        let isDone = try await eventually(within: 60) {
+                            (try? await publisher.publish(
+                                "kept:over",
+                                Array("\(number)".utf8),
+                                idempotencyKey: "\(number)"
+                            )) != nil
+                        }
+                        #expect(isDone)
+                    }
+                    #expect(try await eventually(within: 30) { heard.value.count >= 60 })
+                    #expect(heard.value == Array(1...60))
+                    await subscriber.close()
+                    await publisher.close()
                 }
             }
         }
