@@ -134,8 +134,8 @@ private func isProof(_ target: String) -> Bool {
     @Test("P-06 with VENCEJO_WITHOUT_REDIS the package has no Redis adapter, and all else as before")
     func withoutRedis() throws {
         func targets(_ environment: [String: String]) throws -> [String: [String: Any]] {
-            let scratch = FileManager.default.temporaryDirectory.appending(path: "vencejo-dump-\(UUID().uuidString)")
-            defer { try? FileManager.default.removeItem(at: scratch) }
+            // SwiftPM keeps a lock for each path: always the same one.
+            let scratch = Repository.root.appending(path: ".build/dump")
             let swift = Process()
             swift.executableURL = URL(filePath: "/usr/bin/env")
             swift.arguments = [
