@@ -5,6 +5,8 @@ import PackageDescription
 // `shell` targets give a core its sockets, disks and clock. `Tests/TidyTests` checks the import rules.
 
 let warningsAsErrors = Context.environment["VENCEJO_WARNINGS_AS_ERRORS"] != nil
+// Leaves the Redis adapter out: the program then has cluster and standalone mode only.
+let withoutRedis = Context.environment["VENCEJO_WITHOUT_REDIS"] != nil
 
 let common: [SwiftSetting] =
     [
@@ -99,7 +101,12 @@ let package = Package(
                 nioPosix, logging, collections,
             ]
         ),
-        shell("RedisAdapter", ["Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", nioCore, collections]),
+        shell(
+            "RedisAdapter",
+            [
+                "Primitives", "RESP", "RedisBackplane", "Broker", "EventLoops", "SystemOpenSSL", nioCore, collections,
+            ]
+        ),
         shell(
             "RESPServer",
             [
@@ -219,6 +226,7 @@ let package = Package(
             "RedisAdapterTests",
             [
                 "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker",
+                "SystemOpenSSL",
                 "PeerProtocol",
                 "Rooms", "EventLoops", "Primitives", nioCore,
             ]
@@ -244,7 +252,7 @@ let package = Package(
         tests(
             "ClusterTests",
             [
-                "Locks", "OwnThread", "RedisProcess", "VencejoClient", "WebSocket", "HistoryChecker",
+                "Locks", "OwnThread", "RedisProcess", "RESP", "VencejoClient", "WebSocket", "HistoryChecker",
                 "ClusterConfiguration", "Admin",
                 "Primitives",
                 "bench", "vencejo",
@@ -255,3 +263,13 @@ let package = Package(
         tests("TidyTests", []),
     ]
 )
+
+let redisTargets = ["RedisBackplane", "RedisAdapter", "RedisBackplaneTests", "RedisAdapterTests"]
+if withoutRedis { package.targets.removeAll { redisTargets.contains($0.name) } }
+for target in package.targets where target.name == "Node" {
+    target.exclude = [withoutRedis ? "Redis" : "WithoutRedis"]
+    guard withoutRedis else { continue }
+    target.dependencies.removeAll {
+        if case .byNameItem(let name, _) = $0 { redisTargets.contains(name) } else { false }
+    }
+}

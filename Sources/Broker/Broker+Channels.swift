@@ -16,7 +16,7 @@ extension Broker {
             nodes.append(row.node)
             receivers += Int(row.subscribers)
         }
-        for (node, patterns) in replica.patterns {
+        for (node, patterns) in replica.patterns where !room.isHidden {
             var isMatch = false
             for row in patterns where row.pattern.matches(room.bytes) {
                 isMatch = true
@@ -214,12 +214,14 @@ extension Broker {
         if row != nil { forward(room, relay, epoch: 0, publications) }
         forwardToPatterns(room, relay, publications)
         var receivers = Int(row?.subscribers ?? 0)
-        for pattern in allPatterns(relay) where pattern.pattern.matches(room.bytes) { receivers += Int(pattern.count) }
+        for pattern in allPatterns(relay) where !room.isHidden && pattern.pattern.matches(room.bytes) {
+            receivers += Int(pattern.count)
+        }
         return receivers
     }
 
     func forwardToPatterns(_ room: RoomName, _ relay: Relay, _ publications: [Publication]) {
-        guard !relay.patterns.isEmpty else { return }
+        guard !relay.patterns.isEmpty, !room.isHidden else { return }
         for hub in relay.patterns.keys.sorted()
         where relay.patterns[hub]?.contains(where: { $0.pattern.matches(room.bytes) }) == true {
             post(.patternPublications(room, publications), to: hub)

@@ -42,6 +42,10 @@ extension ClusterConfiguration {
         package var sentinels: [String] = []
         package var sentinelMaster = "mymaster"
         package var sentinelPassword = Secret("")
+        /// Files in PEM, for a `rediss` url; empty: the system's authorities, no certificate of one's own.
+        package var tlsAuthorities = ""
+        package var tlsCertificate = ""
+        package var tlsKey = ""
 
         package init() {}
 
@@ -94,7 +98,8 @@ extension ClusterConfiguration.Redis {
         .secret(
             "url",
             \.url,
-            "redis://[[user]:password@]host[:port][/database], by default redis://localhost:6379/0. REDIS_URL."
+            "redis://[[user]:password@]host[:port][/database], by default redis://localhost:6379/0; rediss:// for TLS. "
+                + "REDIS_URL."
         ),
         .text(
             "channel_prefix",
@@ -187,6 +192,21 @@ extension ClusterConfiguration.Redis {
         ),
         .text("sentinel_master", \.sentinelMaster, limit: 255, "The master's name at the Sentinels."),
         .secret("sentinel_password", \.sentinelPassword, "The Sentinels' own password; empty: none."),
+        .text(
+            "tls_ca_file",
+            \.tlsAuthorities,
+            limit: 4096,
+            mayBeEmpty: true,
+            "Certificates (PEM) that a rediss:// server's must lead to; empty: the system's."
+        ),
+        .text(
+            "tls_cert_file",
+            \.tlsCertificate,
+            limit: 4096,
+            mayBeEmpty: true,
+            "This node's own certificate (PEM); empty: none."
+        ),
+        .text("tls_key_file", \.tlsKey, limit: 4096, mayBeEmpty: true, "The key of tls_cert_file (PEM)."),
     ]
 
     // MARK: Environment
@@ -249,8 +269,13 @@ extension ClusterConfiguration {
         }
         guard redisEnabled else { return }
         do throws(RedisURL.Malformed) {
-            if try RedisURL(redis.url.text).isTLS {
-                problems.add("redis.url", "TLS to Redis is not built in this version; use redis:// inside a tunnel")
+            let isTLS = try RedisURL(redis.url.text).isTLS
+            let files = [redis.tlsAuthorities, redis.tlsCertificate, redis.tlsKey]
+            if !isTLS, !files.allSatisfy(\.isEmpty) {
+                problems.add("redis.url", "must begin with rediss:// when tls_ca_file or tls_cert_file is given")
+            }
+            if redis.tlsCertificate.isEmpty != redis.tlsKey.isEmpty {
+                problems.add("redis.tls_cert_file", "needs tls_key_file, and the other way round")
             }
         } catch {
             problems.add("redis.url", error.reason)

@@ -135,6 +135,7 @@ package enum NodeError: Error, CustomStringConvertible {
     case memberUnknown(String)
     case listen(what: String, host: String, port: Int, reason: String)
     case formationTimeout(missing: [String])
+    case withoutRedis
 
     package var description: String {
         switch self {
@@ -156,6 +157,9 @@ package enum NodeError: Error, CustomStringConvertible {
             "cannot listen for \(what) on \(host):\(port): \(reason)"
         case .formationTimeout(let missing):
             "waiting for \(missing.joined(separator: ", ")): a new cluster forms when all its nodes have met once"
+        case .withoutRedis:
+            "cluster.backplane = \"redis\" (or REDIS_ENABLED) needs the Redis adapter, and this program was built "
+                + "without it (VENCEJO_WITHOUT_REDIS)"
         }
     }
 }

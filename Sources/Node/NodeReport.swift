@@ -1,10 +1,12 @@
 import Admin
 import Broker
+import Cluster
 import ClusterConfiguration
 import EventLoops
 import Gateway
 import LogStorage
 import Primitives
+import RESPServer
 import Raft
 import Rooms
 
@@ -23,6 +25,8 @@ struct NodeReport: Sendable {
         var isReady: Bool
         var isDegraded: Bool
         var gateway: GatewayMetrics
+        var resp: RESPMetrics?
+        var links: [LinkStatistics]
         var pendingAppends: Int
     }
 
@@ -40,6 +44,9 @@ struct NodeReport: Sendable {
                                     isReady: runtime.broker.isReady,
                                     isDegraded: runtime.broker.isDegraded,
                                     gateway: runtime.gateway?.metrics ?? GatewayMetrics(),
+                                    resp: runtime.resp?.metrics,
+                                    // The mesh is the first shard's.
+                                    links: runtime.shard.index == 0 ? node.mesh?.linkStatistics ?? [] : [],
                                     pendingAppends: runtime.pendingAppends
                                 )
                             )
@@ -141,7 +148,19 @@ struct NodeReport: Sendable {
             events: node.events.latest(200).map { StatusReport.Event(time: $0.time, kind: $0.kind, text: $0.text) },
             warnings: configuration.warnings
         )
-        report.redis = await RedisBridge.report(redis, configuration, connections: gateway.activeConnections)
+        if let redis {
+            report.redis = await redis.report(connections: gateway.activeConnections)
+        } else if configuration.mode != .cluster {
+            report.redis = RedisReport(
+                status: RedisReport.Status(
+                    isEnabled: false,
+                    isPubSubEnabled: false,
+                    localConnections: gateway.activeConnections,
+                    isFallback: true
+                ),
+                stats: .disabled
+            )
+        }
         return report
     }
 
@@ -203,6 +222,13 @@ struct NodeReport: Sendable {
         gauge("log_segment_files", "Segment files.", log.segmentFiles)
         gauge("log_unflushed_bytes", "Bytes in write-ahead files not yet in segments.", log.unflushedBytes)
         gauge("log_pending_appends", "Batches waiting for the disk.", reports.map(\.pendingAppends).reduce(0, +))
+        let resp = reports.compactMap(\.resp)
+        if !resp.isEmpty {
+            var all = RESPMetrics()
+            for metrics in resp { all.add(metrics) }
+            NodeReport.shimFamilies(&text, node: node.name, all)
+        }
+        NodeReport.linkFamilies(&text, node: node.name, reports.flatMap(\.links))
         NodeReport.loopFamilies(&text, node: node.name, shards)
         await redis?.metrics(&text, node: node.name)
         return text.text

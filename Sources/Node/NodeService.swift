@@ -13,7 +13,6 @@ import NIOPosix
 import Primitives
 import RESPServer
 import Raft
-import RedisAdapter
 import Rooms
 import SystemOpenSSL
 import UnixSignals
@@ -187,7 +186,7 @@ package enum NodeService {
             try await shards[0].loop.submit { lobby.open(runtime) }.get()
         }
 
-        let redis = try await startPool(configuration, own: own, shard: shards[0], runtime: runtime)
+        let redis: RedisBridge? = try await startPool(configuration, own: own, shard: shards[0], runtime: runtime)
         let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)
         let redisClients = try await ShimListeners.open(configuration, own: own, host: host, shards: resps)
         let report = NodeReport(node: runtime, started: started, shards: shards, redis: redis)
@@ -243,26 +242,6 @@ package enum NodeService {
     }
 
     static func processors() -> Int { System.coreCount }
-
-    /// Redis for a node whose rooms do not go through it: health and statistics only (RA-03). Nil without it.
-    private static func startPool(
-        _ configuration: ClusterConfiguration,
-        own: ClusterConfiguration.Node,
-        shard: Shard,
-        runtime: NodeRuntime
-    ) async throws -> RedisBridge? {
-        guard configuration.redisEnabled else { return nil }
-        let (events, logger) = (runtime.events, runtime.logger)
-        let adapter = RedisAdapter(
-            shard: shard,
-            settings: try RedisBridge.settings(configuration, own: own, seed: randomNumber()),
-            hub: { _, _ in },
-            note: { RedisBridge.note($0, events, logger) }
-        )
-        let bridge = RedisBridge(adapter: adapter, shard: shard, configuration: configuration)
-        try await bridge.start()
-        return bridge
-    }
 
     static func openGateway(
         _ configuration: ClusterConfiguration,

@@ -49,31 +49,32 @@ extension RESPConnection {
     }
 
     private func clusterSlots(_ topology: RESPTopology) {
-        let owned = topology.partitions.indices.filter { topology.node(topology.partitions[$0].owner) != nil }
-        reply.array(owned.count)
-        for partition in owned {
-            let slots = topology.slots(partition)
-            let row = topology.partitions[partition]
-            let nodes = ([row.owner].compactMap { $0 } + row.replicas).compactMap { topology.node($0) }
+        let rows = topology.nodes.indices.flatMap { owner in topology.slots(ownedBy: owner).map { ($0, owner) } }
+            .sorted { $0.0.lowerBound < $1.0.lowerBound }
+        reply.array(rows.count)
+        for (slots, owner) in rows {
+            let nodes = [owner] + topology.replicas(of: owner)
             reply.array(2 + nodes.count)
             reply.integer(slots.lowerBound)
             reply.integer(slots.upperBound)
-            for node in nodes { write(node: node) }
+            for index in nodes { write(node: topology.nodes[index]) }
         }
     }
 
     private func clusterShards(_ topology: RESPTopology) {
-        reply.array(topology.partitions.count)
-        for partition in topology.partitions.indices {
-            let slots = topology.slots(partition)
-            let row = topology.partitions[partition]
+        let owners = topology.nodes.indices.filter { !topology.owned(by: $0).isEmpty }
+        reply.array(owners.count)
+        for owner in owners {
+            let slots = topology.slots(ownedBy: owner)
             reply.map(2)
             reply.bulk("slots")
-            reply.array(2)
-            reply.integer(slots.lowerBound)
-            reply.integer(slots.upperBound)
+            reply.array(slots.count * 2)
+            for range in slots {
+                reply.integer(range.lowerBound)
+                reply.integer(range.upperBound)
+            }
             reply.bulk("nodes")
-            let nodes = ([row.owner].compactMap { $0 } + row.replicas).filter { topology.node($0) != nil }
+            let nodes = [owner] + topology.replicas(of: owner)
             reply.array(nodes.count)
             for index in nodes {
                 let node = topology.nodes[index]
@@ -87,7 +88,7 @@ extension RESPConnection {
                 reply.bulk("endpoint")
                 reply.bulk(node.host)
                 reply.bulk("role")
-                reply.bulk(index == row.owner ? "master" : "replica")
+                reply.bulk(index == owner ? "master" : "replica")
                 reply.bulk("replication-offset")
                 reply.integer(shard.metrics.commandsTotal)
                 reply.bulk("health")
@@ -96,49 +97,29 @@ extension RESPConnection {
         }
     }
 
-    /// A node that owns no key partition is the replica of the owner of the first that it has a copy of.
     private func nodeLines(_ topology: RESPTopology, _ indices: [Int]) -> String {
         var text = ""
         for index in indices {
             let node = topology.nodes[index]
-            let owned = topology.owned(by: index)
-            let master = topology.partitions.first { $0.replicas.contains(index) }?.owner
-            let isMaster = !owned.isEmpty || master == nil
+            let master = topology.master(of: index)
             var flags = index == topology.me ? ["myself"] : []
-            flags.append(isMaster ? "master" : "slave")
+            flags.append(master == nil ? "master" : "slave")
             if !node.isAlive { flags.append("fail") }
-            let masterID = isMaster ? "-" : topology.node(master)?.id ?? "-"
-            let epoch = owned.map { topology.partitions[$0].epoch }.max() ?? topology.epoch
-            let slots = RESPConnection.merged(owned.map { topology.slots($0) })
+            let epoch = topology.owned(by: index).map { topology.partitions[$0].epoch }.max() ?? topology.epoch
+            let slots = topology.slots(ownedBy: index)
                 .map { $0.lowerBound == $0.upperBound ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
             text += "\(node.id) \(node.host):\(node.clusterPort)@\(node.clusterPort + 10000) "
-            text += "\(flags.joined(separator: ",")) \(masterID) 0 0 \(epoch) "
+            text += "\(flags.joined(separator: ",")) \(topology.node(master)?.id ?? "-") 0 0 \(epoch) "
             text += ([node.isAlive ? "connected" : "disconnected"] + slots).joined(separator: " ") + "\n"
         }
         return text
-    }
-
-    /// Neighbouring ranges become one.
-    private static func merged(_ ranges: [ClosedRange<Int>]) -> [ClosedRange<Int>] {
-        var merged: [ClosedRange<Int>] = []
-        for range in ranges {
-            if let last = merged.last, last.upperBound + 1 == range.lowerBound {
-                merged[merged.count - 1] = last.lowerBound...range.upperBound
-            } else {
-                merged.append(range)
-            }
-        }
-        return merged
     }
 
     private func clusterReplicas(_ topology: RESPTopology, _ id: [UInt8]) {
         guard let master = topology.nodes.firstIndex(where: { $0.id.utf8.elementsEqual(id) }) else {
             return fail("ERR Unknown node \(String(decoding: id.prefix(64), as: UTF8.self))")
         }
-        let replicas = topology.nodes.indices.filter { index in
-            topology.owned(by: index).isEmpty
-                && topology.partitions.first { $0.replicas.contains(index) }?.owner == master
-        }
+        let replicas = topology.replicas(of: master)
         reply.array(replicas.count)
         for index in replicas { reply.bulk(String(nodeLines(topology, [index]).dropLast())) }
     }

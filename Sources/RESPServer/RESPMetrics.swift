@@ -86,7 +86,7 @@ package struct RESPMetrics: Sendable {
     }
 
     /// The sum of two shards' counts.
-    mutating func add(_ other: RESPMetrics) {
+    package mutating func add(_ other: RESPMetrics) {
         connections += other.connections
         subscribers += other.subscribers
         blocked += other.blocked

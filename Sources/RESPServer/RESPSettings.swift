@@ -187,4 +187,27 @@ package struct RESPTopology: Equatable, Sendable {
 
     /// The key partitions that the node at `index` owns.
     func owned(by index: Int) -> [Int] { partitions.indices.filter { partitions[$0].owner == index } }
+
+    /// The slots that the node at `index` owns; neighbouring ranges are one.
+    func slots(ownedBy index: Int) -> [ClosedRange<Int>] {
+        var merged: [ClosedRange<Int>] = []
+        for range in owned(by: index).map({ slots($0) }) {
+            if let last = merged.last, last.upperBound + 1 == range.lowerBound {
+                merged[merged.count - 1] = last.lowerBound...range.upperBound
+            } else {
+                merged.append(range)
+            }
+        }
+        return merged
+    }
+
+    /// Whose replica the node at `index` is to clients of the cluster face, which know a node as either a master or a
+    /// replica: an owner of slots is nobody's, another one is that of the first partition's owner that it copies.
+    func master(of index: Int) -> Int? {
+        guard owned(by: index).isEmpty else { return nil }
+        return partitions.first { $0.owner != nil && $0.replicas.contains(index) }?.owner
+    }
+
+    /// The replicas of the node at `index`, in that sense.
+    func replicas(of index: Int) -> [Int] { nodes.indices.filter { master(of: $0) == index } }
 }

@@ -147,6 +147,7 @@ package final class RedisAdapter: @unchecked Sendable {
                 database: settings.database
             ),
             verifiesRole: sentinel != nil,
+            tls: settings.tls,
             connectTimeout: settings.connectTimeout,
             timeout: settings.socketTimeout,
             flushers: flushers

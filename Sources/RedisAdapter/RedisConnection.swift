@@ -2,6 +2,7 @@ import EventLoops
 import NIOCore
 import Primitives
 import RESP
+import SystemOpenSSL
 
 /// One connection to a Redis server or a Sentinel: the handshake, then commands and their replies, in order.
 ///
@@ -39,6 +40,9 @@ final class RedisConnection: ByteStreamHandler {
     private let timeout: Interval
     private let flushers: RedisFlush
     private var stream: ByteStream?
+    private let tls: TLSClient?
+    /// What TLS has brought and the parser has not taken.
+    private var plain: [UInt8] = []
     private var parser: RESPReplyParser
     private var pending: [Pending] = []
     private var pendingHead = 0
@@ -56,11 +60,13 @@ final class RedisConnection: ByteStreamHandler {
         name: String,
         credentials: Credentials,
         verifiesRole: Bool,
+        tls: TLSClient?,
         timeout: Interval,
         flushers: RedisFlush,
         ready: @escaping (Result<RedisConnection, RedisError>) -> Void
     ) {
         self.role = role
+        self.tls = tls
         self.name = name
         self.credentials = credentials
         self.verifiesRole = verifiesRole
@@ -81,6 +87,7 @@ final class RedisConnection: ByteStreamHandler {
         name: String,
         credentials: Credentials,
         verifiesRole: Bool,
+        tls: TLSContext?,
         connectTimeout: Interval,
         timeout: Interval,
         flushers: RedisFlush,
@@ -91,6 +98,8 @@ final class RedisConnection: ByteStreamHandler {
             name: name,
             credentials: credentials,
             verifiesRole: verifiesRole,
+            // Without memory for a session it would not go far either.
+            tls: tls.flatMap { try? TLSClient($0, host: address.host) },
             timeout: timeout,
             flushers: flushers,
             ready: ready
@@ -109,12 +118,35 @@ final class RedisConnection: ByteStreamHandler {
         ) { stream in
             guard connection.failure == nil else { return nil }
             connection.stream = stream
+            connection.startTLS()
             connection.begin()
             return connection
         } failed: { reason in
             connection.finish(.connect("\(address.host):\(address.port): \(reason)"))
         }
         return connection
+    }
+
+    // MARK: TLS
+
+    private func startTLS() { withTLS { tls throws(OpenSSLError) in try tls.start() } }
+
+    /// Runs `body`, writes what the session has for the network, and ends the connection where it fails.
+    private func withTLS(_ body: (TLSClient) throws(OpenSSLError) -> Void) {
+        guard let tls, let stream else { return }
+        var refusal: OpenSSLError?
+        do throws(OpenSSLError) {
+            try body(tls)
+        } catch {
+            refusal = error
+        }
+        // An alert that tells the server why is worth sending, too.
+        let output = tls.takeOutput()
+        if !output.isEmpty {
+            stream.write(stream.allocator.buffer(bytes: output))
+            stream.flush()
+        }
+        if let refusal { close(.closed("TLS: \(refusal)")) }
     }
 
     // MARK: Handshake
@@ -205,8 +237,12 @@ final class RedisConnection: ByteStreamHandler {
     func flush() {
         isListed = false
         guard let stream, !outgoing.isEmpty else { return }
-        stream.write(stream.allocator.buffer(bytes: outgoing))
-        stream.flush()
+        if tls != nil {
+            withTLS { tls throws(OpenSSLError) in try tls.send(outgoing) }
+        } else {
+            stream.write(stream.allocator.buffer(bytes: outgoing))
+            stream.flush()
+        }
         outgoing.removeAll(keepingCapacity: outgoing.capacity <= 256 << 10)
     }
 
@@ -225,7 +261,17 @@ final class RedisConnection: ByteStreamHandler {
     // MARK: ByteStreamHandler
 
     func received(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
-        let raw = UnsafeRawBufferPointer(bytes)
+        guard tls != nil else { return parse(UnsafeRawBufferPointer(bytes)) }
+        withTLS { tls throws(OpenSSLError) in try tls.receive(UnsafeRawBufferPointer(bytes), into: &plain) }
+        if plain.count >= parser.bytesNeeded {
+            let consumed = plain.withUnsafeBytes { parse($0) }
+            plain.removeFirst(min(consumed, plain.count))
+        }
+        stream?.bytesNeeded = 1
+        return bytes.count
+    }
+
+    private func parse(_ raw: UnsafeRawBufferPointer) -> Int {
         var position = 0
         do throws(RESPReplyError) {
             while failure == nil, let value = try parser.next(raw, from: &position) { take(value) }
@@ -234,7 +280,7 @@ final class RedisConnection: ByteStreamHandler {
         }
         stream?.bytesNeeded = parser.bytesNeeded
         flushers.shard.setNeeds(.step)
-        return failure == nil ? position : bytes.count
+        return failure == nil ? position : raw.count
     }
 
     private func take(_ value: RESPValue) {

@@ -1,5 +1,6 @@
 import Primitives
 import RedisBackplane
+import SystemOpenSSL
 
 /// How the adapter reaches Redis.
 package struct RedisAdapterSettings: Sendable {
@@ -21,6 +22,8 @@ package struct RedisAdapterSettings: Sendable {
     /// Empty: no AUTH.
     package var password = ""
     package var database = 0
+    /// For servers and Sentinels; nil: plain TCP.
+    package var tls: TLSContext?
     /// Sentinels that know the master; empty: `server` is it.
     package var sentinels: [Address] = []
     package var sentinelMaster = "mymaster"

@@ -36,6 +36,7 @@ final class SentinelClient {
             name: name,
             credentials: RedisConnection.Credentials(password: settings.sentinelPassword),
             verifiesRole: false,
+            tls: settings.tls,
             connectTimeout: settings.connectTimeout,
             timeout: settings.socketTimeout,
             flushers: flushers

@@ -13,6 +13,9 @@ package struct RoomName: Hashable, Sendable, CustomStringConvertible {
 
     package var count: Int { bytes.count }
 
+    /// A room of the shim's own, a shard channel: no pattern reaches it.
+    package var isHidden: Bool { bytes.first == 1 }
+
     /// The same name in storage of its own.
     package func compacted() -> RoomName { RoomName(Array(bytes)) }
 

@@ -21,5 +21,10 @@ package struct OpenSSLError: Error, Equatable, CustomStringConvertible {
         ERR_clear_error()
     }
 
+    init(_ function: String, reason: String) {
+        self.function = function
+        self.reason = reason
+    }
+
     package var description: String { "OpenSSL \(function): \(reason)" }
 }

@@ -71,6 +71,21 @@ struct ChannelTests {
         #expect(clients[1].received["pattern " + prefix + "weather"] == nil)
     }
 
+    @Test("RS-06 no pattern reaches a shard channel: it is not counted, and its messages go nowhere for it")
+    func shardChannel() throws {
+        let (cluster, clients) = try ChannelTests.start()
+        clients[1].subscribePattern("*")
+        clients[2].subscribe("\u{1}shard:x", SubscribeOptions(isCounted: true))
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, clients)
+        let command = clients[0].publishCounted("\u{1}shard:x", "hello")
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, clients)
+        #expect(clients[0].counted[command] == .success(1))
+        #expect(clients[2].received["\u{1}shard:x"]?.count == 1)
+        #expect(clients[1].received.isEmpty)
+    }
+
     @Test("RS-03 counts and patterns are told to the next owner")
     func ownerLost() throws {
         let (cluster, clients) = try ChannelTests.start()

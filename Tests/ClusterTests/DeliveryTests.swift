@@ -9,8 +9,8 @@ extension RealProcesses {
     @Suite struct DeliveryTests {
         @Test(
             """
-            P-03 P-04 DL-01 DL-02 DL-06 DL-12 RM-13 what is published on one node reaches every node in one order, \
-            with id and time
+            P-03 P-04 P-06 RA-32 DL-01 DL-02 DL-06 DL-12 RM-13 what is published on one node reaches every node in one \
+            order, with id and time
             """,
             .timeLimit(.minutes(3)),
             arguments: RunMode.here
@@ -135,7 +135,7 @@ extension RealProcesses {
         }
 
         @Test(
-            "RM-01 RM-02 GW-01 GW-13 /ws: broadcasts reach all nodes, rooms only their members",
+            "P-06 RA-32 RM-01 RM-02 GW-01 GW-13 /ws: broadcasts reach all nodes, rooms only their members",
             .timeLimit(.minutes(3)),
             arguments: RunMode.here
         )
@@ -178,7 +178,7 @@ extension RealProcesses {
         }
 
         @Test(
-            "RM-03 a message to a user reaches all of the user's connections on any node",
+            "P-06 RA-32 RM-03 a message to a user reaches all of the user's connections on any node",
             .timeLimit(.minutes(3)),
             arguments: RunMode.here
         )
@@ -208,7 +208,7 @@ extension RealProcesses {
         private static let hasCurl = FileManager.default.isExecutableFile(atPath: "/usr/bin/curl")
 
         @Test(
-            "DL-08 curl publishes through the server API, and a repeat with the same key takes effect once",
+            "P-06 RA-32 DL-08 curl publishes through the server API, and a repeat with the same key takes effect once",
             .enabled(if: hasCurl, "needs curl"),
             .timeLimit(.minutes(3)),
             arguments: RunMode.here

@@ -6,9 +6,10 @@ import VencejoClient
 @testable import vencejo
 
 extension RealProcesses {
-    /// Other people's clients, unmodified. They need a Python with `centrifuge-python`, `websockets` and `redis`:
+    /// Other people's clients, unmodified. They need a Python with them, as `.ci/run` makes one:
     ///
-    ///     python3 -m venv .build/venv && .build/venv/bin/pip install centrifuge-python websockets redis
+    ///     python3 -m venv .build/venv
+    ///     .build/venv/bin/pip install centrifuge-python websockets redis python-socketio aiohttp
     @Suite struct OtherClientsTests {
         private static let python =
             ProcessInfo.processInfo.environment["VENCEJO_PYTHON"] ?? Checkout.root + "/.build/venv/bin/python"
@@ -16,7 +17,7 @@ extension RealProcesses {
         private static let clients = Checkout.root + "/Tests/ClusterTests/Clients"
 
         @Test(
-            "P-04 CL-11 centrifuge-python: cut off by kill -9 of its node, it resumes and misses nothing",
+            "P-04 P-06 RA-32 CL-11 centrifuge-python: cut off by kill -9 of its node, it resumes and misses nothing",
             .enabled(if: hasPython, "needs a Python with centrifuge-python; see VENCEJO_PYTHON"),
             .timeLimit(.minutes(5)),
             arguments: RunMode.here
@@ -71,7 +72,7 @@ extension RealProcesses {
         }
 
         @Test(
-            "GW-01 GW-13 the websockets library speaks /ws across nodes",
+            "P-06 RA-32 GW-01 GW-13 the websockets library speaks /ws across nodes",
             .enabled(if: hasPython, "needs a Python with websockets; see VENCEJO_PYTHON"),
             .timeLimit(.minutes(3)),
             arguments: RunMode.here

@@ -18,8 +18,10 @@ final class ProcessCluster: Sendable {
         var gateway: Int
         var mesh: Int
         var admin: Int
-        /// Redis clients; 0: none.
+        /// Redis clients, those of a Redis Cluster, and those that ask Sentinels; 0: none.
         var resp: Int
+        var respCluster: Int
+        var sentinel: Int
         var data: String
         var host = "127.0.0.1"
         var url: String { "ws://127.0.0.1:\(gateway)/connection/websocket" }
@@ -28,8 +30,10 @@ final class ProcessCluster: Sendable {
     /// What differs between tests.
     struct Options: Sendable {
         var nodes = 3
-        /// `cluster`, `standalone` or `redis`, for which `run` starts a server.
+        /// `cluster`, `standalone`, `redis`, for which `run` starts a server, or `shim`: the server is a cluster.
         var mode = "cluster"
+        /// Where somebody else's server listens.
+        var redisPort: Int?
         /// Keys of `[redis]`.
         var redisKeys = ""
         /// Of redis-server.
@@ -46,6 +50,8 @@ final class ProcessCluster: Sendable {
         var zones = ["a", "b", "c", "d", "e"]
         var minFreeDisk = "0"
         var hasRedisClients = false
+        /// Of the keys of Redis clients.
+        var keyPartitions = 1
         var environment: [String: String] = [:]
         var logLevel = "info"
     }
@@ -70,22 +76,25 @@ final class ProcessCluster: Sendable {
             + "/vencejo-test-\(getpid())-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         configurationPath = directory + "/cluster.toml"
-        let ports = try FreePorts.take(options.nodes * 4)
+        let ports = try FreePorts.take(options.nodes * 6)
         var nodes: [Node] = []
         for index in 0..<options.nodes {
             nodes.append(
                 Node(
                     id: "n\(index + 1)",
-                    gateway: ports[index * 4],
-                    mesh: ports[index * 4 + 1],
-                    admin: ports[index * 4 + 2],
-                    resp: options.hasRedisClients ? ports[index * 4 + 3] : 0,
+                    gateway: ports[index * 6],
+                    mesh: ports[index * 6 + 1],
+                    admin: ports[index * 6 + 2],
+                    resp: options.hasRedisClients ? ports[index * 6 + 3] : 0,
+                    respCluster: options.hasRedisClients ? ports[index * 6 + 4] : 0,
+                    sentinel: options.hasRedisClients ? ports[index * 6 + 5] : 0,
                     data: options.dataDirectories[index] ?? "\(directory)/data/n\(index + 1)"
                 )
             )
         }
         self.nodes = nodes
-        redis = options.mode == "redis" ? try RedisProcess(port: FreePorts.take(1)[0], options.redisArguments) : nil
+        let needsServer = options.mode == "redis" && options.redisPort == nil
+        redis = needsServer ? try RedisProcess(port: FreePorts.take(1)[0], options.redisArguments) : nil
         running = Lock(nodes.map { _ in Running() })
         try toml().write(toFile: configurationPath, atomically: true, encoding: .utf8)
     }
@@ -111,6 +120,8 @@ final class ProcessCluster: Sendable {
                 zone = "\(options.zones[index % options.zones.count])"
                 gateway_port = \(node.gateway)
                 resp_port = \(node.resp)
+                cluster_port = \(node.respCluster)
+                sentinel_port = \(node.sentinel)
                 mesh_port = \(node.mesh)
                 admin_port = \(node.admin)
                 data_dir = "\(node.data)"
@@ -131,10 +142,10 @@ final class ProcessCluster: Sendable {
 
                 """
         }
-        if let redis {
+        if let port = options.redisPort ?? redis?.port {
             text += """
                 [redis]
-                url = "redis://127.0.0.1:\(redis.port)/0"
+                url = "redis://127.0.0.1:\(port)/0"
                 retry_max = "500ms"
                 probe_interval = "500ms"
                 \(options.redisKeys)
@@ -145,6 +156,7 @@ final class ProcessCluster: Sendable {
             [log]
             wal_file_size = "4MiB"
             min_free_disk = \(options.minFreeDisk)
+            \(options.keyPartitions == 1 ? "" : "[keys]\npartitions = \(options.keyPartitions)")
             \(options.sections)
             """
     }
@@ -157,6 +169,15 @@ final class ProcessCluster: Sendable {
         _ options: Options = Options(),
         _ body: (ProcessCluster) async throws -> Void
     ) async throws {
+        if options.mode == "shim" {
+            return try await run(redisClients()) { base in
+                try await base.startAndAwaitReady()
+                var over = options
+                over.mode = "redis"
+                over.redisPort = base.nodes[1].resp
+                try await run(over, body)
+            }
+        }
         let cluster = try ProcessCluster(options)
         do {
             try cluster.redis?.start()

@@ -1,6 +1,7 @@
 import Admin
 import Foundation
 import Glibc
+import RESP
 import Testing
 import VencejoClient
 
@@ -9,44 +10,150 @@ import VencejoClient
 extension RealProcesses {
     /// Redis clients, unmodified, at the shim of a real cluster.
     @Suite struct RedisClientTests {
-        private static let python =
-            ProcessInfo.processInfo.environment["VENCEJO_PYTHON"] ?? Checkout.root + "/.build/venv/bin/python"
-        private static let hasPython = FileManager.default.isExecutableFile(atPath: python)
-        private static let hasCLI = FileManager.default.isExecutableFile(atPath: "/usr/bin/redis-cli")
-        private static let clients = Checkout.root + "/Tests/ClusterTests/Clients"
-
-        private static var options: ProcessCluster.Options {
-            var options = ProcessCluster.Options()
-            options.hasRedisClients = true
-            return options
-        }
-
         @Test(
             "P-05 RS-01 RS-02 RS-03 RS-04 RS-07 RS-11 RS-12 RS-13 RS-14 RS-15 RS-24 redis-py at three nodes",
-            .enabled(if: hasPython, "needs a Python with redis; see VENCEJO_PYTHON"),
+            .enabled(if: Python.hasRedis, "needs a Python with redis; see VENCEJO_PYTHON"),
             .timeLimit(.minutes(3)),
             arguments: [2, 3]
         )
         func redisPy(_ version: Int) async throws {
-            try await ProcessCluster.run(Self.options) { cluster in
+            try await ProcessCluster.run(redisClients()) { cluster in
                 try await cluster.startAndAwaitReady()
                 let ports = cluster.nodes.map { String($0.resp) }
-                let result = try await Executable.run(
-                    Self.python,
-                    [Self.clients + "/redis_shim.py"] + ports + [String(version)]
-                )
+                let result = try await Python.run("redis_shim.py", ports + [String(version)])
                 #expect(result.exit == .code(0), "\(result.lines)")
                 #expect(result.lines.last == "good")
             }
         }
 
         @Test(
+            "P-05 RS-01 RS-13 RS-14 RS-15 redis-py's asyncio client at three nodes: tasks, streams, groups, Pub/Sub",
+            .enabled(if: Python.hasRedis, "needs a Python with redis; see VENCEJO_PYTHON"),
+            .timeLimit(.minutes(3)),
+            arguments: [2, 3]
+        )
+        func asyncio(_ version: Int) async throws {
+            try await ProcessCluster.run(redisClients()) { cluster in
+                try await cluster.startAndAwaitReady()
+                let ports = cluster.nodes.map { String($0.resp) }
+                let result = try await Python.run("redis_asyncio.py", ports + [String(version)])
+                #expect(result.exit == .code(0) && result.lines.last == "good", "\(result.lines)")
+            }
+        }
+
+        @Test(
+            "RS-01 RS-11 RS-12 RS-18 redis-benchmark with pipelines, at a node and over the cluster ports",
+            .enabled(if: installed("redis-benchmark") != nil, "needs redis-benchmark (redis-tools)"),
+            .timeLimit(.minutes(5)),
+            arguments: [false, true]
+        )
+        func benchmark(_ isCluster: Bool) async throws {
+            try await ProcessCluster.run(redisClients(keyPartitions: isCluster ? 4 : 1)) { cluster in
+                try await cluster.startAndAwaitReady()
+                let tests =
+                    isCluster
+                    ? [
+                        "set", "get", "incr", "lpush", "rpush", "lpop", "rpop", "sadd", "hset", "spop", "zadd",
+                        "zpopmin",
+                    ]
+                    : [
+                        "ping", "set", "get", "incr", "lpush", "rpush", "lpop", "rpop", "sadd", "hset", "spop", "zadd",
+                        "zpopmin", "lrange", "mset",
+                    ]
+                let node = cluster.nodes[1]
+                let requests = 2000
+                let result = try await Executable.run(
+                    try #require(installed("redis-benchmark")),
+                    ["-p", String(isCluster ? node.respCluster : node.resp)] + (isCluster ? ["--cluster"] : [])
+                        + ["-t", tests.joined(separator: ","), "-n", "\(requests)", "-r", "1000", "-P", "16", "--csv"],
+                    within: 240
+                )
+                #expect(result.exit == .code(0), "\(result.lines.suffix(5))")
+                let rows = result.lines.filter { $0.hasPrefix("\"") && !$0.hasPrefix("\"test\"") }
+                #expect(rows.count >= tests.count, "\(result.lines)")
+                #expect(!result.lines.contains { $0.lowercased().contains("error") }, "\(result.lines)")
+                // What was answered was done: each test ran its requests to the end, as a counter tells.
+                var commands = 0
+                for node in cluster.nodes {
+                    let socket = try await RedisSocket.connect(node.resp)
+                    let text = try await socket.call("INFO", "commandstats").text ?? ""
+                    for line in text.split(separator: "\r\n") where line.hasPrefix("cmdstat_hset:calls=") {
+                        commands += Int(line.dropFirst(19).prefix { $0 != "," }) ?? 0
+                    }
+                    socket.close()
+                }
+                #expect(commands >= requests && commands < requests + 16 * 50, "\(commands) of \(requests)")
+            }
+        }
+
+        @Test(
+            "RS-08 prometheus-redis-exporter scrapes a node: up, without an error, with the fields it knows",
+            .enabled(if: installed("prometheus-redis-exporter") != nil, "needs prometheus-redis-exporter"),
+            .timeLimit(.minutes(3))
+        )
+        func exporter() async throws {
+            try await ProcessCluster.run(redisClients()) { cluster in
+                try await cluster.startAndAwaitReady()
+                let socket = try await RedisSocket.connect(cluster.nodes[0].resp)
+                for number in 0..<7 { try await socket.call("SET", "key:\(number)", "v") }
+                for _ in 0..<3 { try await socket.call("GET", "key:0") }
+                try await socket.call("GET", "missing")
+                try await socket.call("SUBSCRIBE", "news")
+                let port = try FreePorts.take(1)[0]
+                let lines = Lines()
+                let exporter = try ChildProcess.start(
+                    try #require(installed("prometheus-redis-exporter")),
+                    [
+                        "-redis.addr", "redis://127.0.0.1:\(cluster.nodes[0].resp)", "-web.listen-address",
+                        "127.0.0.1:\(port)",
+                    ],
+                    environment: Executable.environment()
+                ) { lines.append($0) }
+                defer { exporter.signal(SIGKILL) }
+                let scraper = AdminClient(host: "127.0.0.1", port: port)
+                var text = ""
+                let isScraped = try await eventually(within: 30) {
+                    text = (try? await scraper.get("/metrics").text) ?? ""
+                    return text.contains("\nredis_up ")
+                }
+                #expect(isScraped, "\(lines.all)")
+                let samples = Dictionary(
+                    text.split(separator: "\n").filter { !$0.hasPrefix("#") }.compactMap { line in
+                        line.lastIndex(of: " ").map { (String(line[..<$0]), Double(line[$0...].dropFirst()) ?? -1) }
+                    },
+                    uniquingKeysWith: { first, _ in first }
+                )
+                func value(_ name: String) -> Double { samples[name] ?? -1 }
+                #expect(value("redis_up") == 1)
+                #expect(value(#"redis_exporter_last_scrape_error{err=""}"#) == 0, "\(text)")
+                #expect(value(#"redis_db_keys{db="db0"}"#) == 7)
+                #expect(value("redis_connected_clients") >= 2, "the exporter and the subscriber")
+                #expect(value("redis_pubsub_channels") == 1)
+                #expect(value("redis_keyspace_hits_total") >= 3 && value("redis_keyspace_misses_total") >= 1)
+                #expect(value(#"redis_commands_total{cmd="set"}"#) == 7)
+                #expect(value("redis_connected_slaves") == 2)
+                for name in [
+                    "redis_blocked_clients", "redis_memory_used_bytes", "redis_commands_processed_total",
+                    "redis_evicted_keys_total", "redis_expired_keys_total", "redis_pubsub_patterns",
+                    "redis_uptime_in_seconds", "redis_net_input_bytes_total", "redis_net_output_bytes_total",
+                    "redis_rdb_last_bgsave_status", "redis_aof_enabled", "redis_master_repl_offset",
+                    "redis_slowlog_length", "redis_rejected_connections_total", "redis_memory_max_bytes",
+                ] {
+                    #expect(value(name) >= 0, "\(name) is missing")
+                }
+                let info = samples.keys.first { $0.hasPrefix("redis_instance_info{") } ?? ""
+                #expect(info.contains(#"role="master""#) && info.contains(#"redis_version="7.2.4""#), "\(info)")
+                socket.close()
+            }
+        }
+
+        @Test(
             "P-05 RS-03 redis-cli and a browser talk to each other through different nodes",
-            .enabled(if: hasCLI, "needs redis-cli"),
+            .enabled(if: installed("redis-cli") != nil, "needs redis-cli"),
             .timeLimit(.minutes(3))
         )
         func bridged() async throws {
-            try await ProcessCluster.run(Self.options) { cluster in
+            try await ProcessCluster.run(redisClients()) { cluster in
                 try await cluster.startAndAwaitReady()
                 func port(_ index: Int) -> [String] { ["-p", String(cluster.nodes[index].resp)] }
                 let lines = Lines()
@@ -73,45 +180,6 @@ extension RealProcesses {
                         == ["{\"from\":\"browser\"}", "{\"from\":\"cli\"}"]
                 )
                 await browser.close()
-            }
-        }
-
-        @Test(
-            "RS-11 CL-06 T-18 kill -9 of the keys' owner under INCR: nothing acknowledged is lost or done twice",
-            .enabled(if: hasPython, "needs a Python with redis; see VENCEJO_PYTHON"),
-            .timeLimit(.minutes(5))
-        )
-        func increments() async throws {
-            try await ProcessCluster.run(Self.options) { cluster in
-                try await cluster.startAndAwaitReady()
-                let partition = try #require(try await cluster.status(0).partitions.last)
-                let owner = try #require(cluster.nodes.firstIndex { $0.id == partition.owner })
-                let ports = cluster.nodes.indices.filter { $0 != owner }.map { String(cluster.nodes[$0].resp) }
-                let lines = Lines()
-                let python = try ChildProcess.start(
-                    Self.python,
-                    [Self.clients + "/redis_increments.py", "6"] + ports,
-                    environment: Executable.environment()
-                ) { lines.append($0) }
-                defer { python.signal(SIGKILL) }
-                #expect(try await eventually(within: 30) { lines.all.contains("started") }, "\(lines.all)")
-                try await Task.sleep(for: .seconds(2))
-                await cluster.kill(owner)
-                #expect(try await eventually(within: 60) { lines.all.count >= 2 }, "\(lines.all)")
-                let report = try #require(
-                    try JSONSerialization.jsonObject(with: Data(lines.all[1].utf8)) as? [String: Any]
-                )
-                let acknowledged = try #require(report["acknowledged"] as? Int)
-                let final = try #require(report["final"] as? Int)
-                let errors = try #require(report["errors"] as? Int)
-                print("kill -9 of the owner under INCR: \(lines.all[1])")
-                #expect(acknowledged > 100)
-                #expect(report["distinct"] as? Int == acknowledged, "each value is told once")
-                #expect(final >= acknowledged && final <= acknowledged + errors, "\(report)")
-                #expect(try #require(report["silence"] as? Double) < 10)
-                let survivor = try #require(cluster.nodes.indices.first { $0 != owner })
-                let now = try #require(try await cluster.status(survivor).partitions.last)
-                #expect(now.owner != nil && now.owner != partition.owner, "the owner was killed, and another took over")
             }
         }
     }

@@ -132,7 +132,7 @@ struct DeliveryTests {
         await node.stop()
     }
 
-    @Test("BP-01 a stalled reader of an unstored room gets the newest, and is told how many it missed")
+    @Test("BP-01 T-12 a stalled reader of an unstored room gets the newest, and is told how many it missed")
     func stalledBestEffort() async throws {
         let node = try await TestNode.start {
             $0.writeLimit = 64 << 10

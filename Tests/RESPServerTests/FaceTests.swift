@@ -38,7 +38,12 @@ struct FaceTests {
         let me = String(repeating: "0", count: 40)
         #expect(client("CLUSTER MYID") == me)
         #expect(client("CLUSTER KEYSLOT {a}b") == client("CLUSTER KEYSLOT a"))
-        #expect(client("CLUSTER SLOTS").hasPrefix("[[:0 :5461 [10.0.0.1 :6479 \(me) []] [10.0.0.2"))
+        // Clients take a node for either a master or a replica: the second is a master, and nobody's replica.
+        let second = "[10.0.0.2 :6479 \(String(repeating: "1", count: 40)) []]"
+        let third = "[10.0.0.3 :6479 \(String(repeating: "2", count: 40)) []]"
+        #expect(
+            client("CLUSTER SLOTS") == "[[:0 :5461 [10.0.0.1 :6479 \(me) []] \(third)] [:5462 :10922 \(second)]]"
+        )
         #expect(client("CLUSTER SHARDS").hasPrefix("[[slots [:0 :5461] nodes [[id \(me) port :6479 ip 10.0.0.1"))
         #expect(client("CLUSTER NODES").hasPrefix("\(me) 10.0.0.1:6479@16479 myself,master - 0 0 7 connected 0-5461\n"))
         #expect(client("CLUSTER INFO").contains("cluster_state:fail"))

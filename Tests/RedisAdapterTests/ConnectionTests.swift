@@ -49,7 +49,7 @@ import Testing
             }
             try await AdapterScene.run(port: server.port) {
                 $0.isPubSubEnabled = false
-                $0.socketTimeout = .milliseconds(200)
+                $0.socketTimeout = .seconds(1)
                 $0.retryOnTimeout = isAllowed
             } _: { scene in
                 let result = await scene.request([RESPCommand("GET", "k")])

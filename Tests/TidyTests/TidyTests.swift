@@ -120,6 +120,59 @@ private func isProof(_ target: String) -> Bool {
             }
         }
     }
+
+    @Test("P-06 nothing but Sources/Node/Redis knows the Redis adapter")
+    func redisAdapter() throws {
+        let adapter: Set<String> = ["RedisAdapter", "RedisBackplane"]
+        var users: Set<String> = []
+        for file in try Repository.swiftFiles() where !adapter.contains(file.target) {
+            guard file.imports.contains(where: { adapter.contains($0.module) }) else { continue }
+            users.insert(file.path.split(separator: "/").dropLast().joined(separator: "/"))
+        }
+        #expect(users == ["Sources/Node/Redis", "Tests/RedisAdapterTests", "Tests/RedisBackplaneTests"])
+    }
+
+    @Test("P-06 with VENCEJO_WITHOUT_REDIS the package has no Redis adapter, and all else as before")
+    func withoutRedis() throws {
+        func targets(_ environment: [String: String]) throws -> [String: [String: Any]] {
+            // SwiftPM keeps a lock for each path: always the same one.
+            let scratch = Repository.root.appending(path: ".build/dump")
+            let swift = Process()
+            swift.executableURL = URL(filePath: "/usr/bin/env")
+            swift.arguments = [
+                "swift", "package", "--ignore-lock", "--package-path", Repository.root.path(), "--scratch-path",
+                scratch.path(), "dump-package",
+            ]
+            var own = ProcessInfo.processInfo.environment
+            own["VENCEJO_WITHOUT_REDIS"] = nil
+            swift.environment = own.merging(environment) { $1 }
+            let output = Pipe()
+            swift.standardOutput = output
+            swift.standardError = FileHandle.nullDevice
+            try swift.run()
+            let data = output.fileHandleForReading.readDataToEndOfFile()
+            swift.waitUntilExit()
+            let package = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+            let rows = try #require(package["targets"] as? [[String: Any]])
+            return Dictionary(uniqueKeysWithValues: rows.map { ($0["name"] as? String ?? "", $0) })
+        }
+        /// Its dependencies by name, in order.
+        func dependencies(_ target: [String: Any]?) -> [String] {
+            (target?["dependencies"] as? [[String: Any]] ?? []).compactMap { row in
+                (row.values.first as? [Any])?.first as? String
+            }
+        }
+        let whole = try targets([:])
+        let lean = try targets(["VENCEJO_WITHOUT_REDIS": "1"])
+        let optional: Set<String> = ["RedisBackplane", "RedisAdapter", "RedisBackplaneTests", "RedisAdapterTests"]
+        #expect(Set(whole.keys).subtracting(lean.keys) == optional && Set(lean.keys).isSubset(of: whole.keys))
+        #expect(dependencies(whole["Node"]).contains("RedisAdapter"))
+        for (name, target) in lean {
+            #expect(dependencies(target) == dependencies(whole[name]).filter { !optional.contains($0) }, "\(name)")
+        }
+        #expect(whole["Node"]?["exclude"] as? [String] == ["WithoutRedis"])
+        #expect(lean["Node"]?["exclude"] as? [String] == ["Redis"])
+    }
 }
 
 @Suite struct CodeTests {

@@ -140,4 +140,24 @@ extension NodeService {
         await bridge.stop()
         logger.notice("node has stopped", metadata: ["node": "\(own.id)"])
     }
+
+    /// Redis for a node whose rooms do not go through it: health and statistics only (RA-03). Nil without it.
+    static func startPool(
+        _ configuration: ClusterConfiguration,
+        own: ClusterConfiguration.Node,
+        shard: Shard,
+        runtime: NodeRuntime
+    ) async throws -> RedisBridge? {
+        guard configuration.redisEnabled else { return nil }
+        let (events, logger) = (runtime.events, runtime.logger)
+        let adapter = RedisAdapter(
+            shard: shard,
+            settings: try RedisBridge.settings(configuration, own: own, seed: randomNumber()),
+            hub: { _, _ in },
+            note: { RedisBridge.note($0, events, logger) }
+        )
+        let bridge = RedisBridge(adapter: adapter, shard: shard, configuration: configuration)
+        try await bridge.start()
+        return bridge
+    }
 }

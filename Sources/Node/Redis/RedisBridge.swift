@@ -7,6 +7,7 @@ import Primitives
 import RESP
 import RedisAdapter
 import RedisBackplane
+import SystemOpenSSL
 
 /// The way to a node's Redis adapter from outside its loop, and the settings that it is made with.
 final class RedisBridge: Sendable {
@@ -51,29 +52,13 @@ final class RedisBridge: Sendable {
         return isAnswered ? (MonotonicClock.now() - start).nanoseconds / 1000 : nil
     }
 
-    /// What `/status` shows of Redis; nil in cluster mode, where there is none.
-    static func report(
-        _ bridge: RedisBridge?,
-        _ configuration: ClusterConfiguration,
-        connections: Int
-    ) async -> RedisReport? {
-        guard configuration.mode != .cluster else { return nil }
-        guard let bridge else {
-            return RedisReport(
-                status: RedisReport.Status(
-                    isEnabled: false,
-                    isPubSubEnabled: false,
-                    localConnections: connections,
-                    isFallback: true
-                ),
-                stats: .disabled
-            )
-        }
-        let info: [String: String]? = await bridge.ask { adapter, continuation in
+    /// What `/status` shows of Redis.
+    func report(connections: Int) async -> RedisReport {
+        let info: [String: String]? = await ask { adapter, continuation in
             adapter.info { continuation.resume(returning: $0) }
         }
-        let ping = info == nil ? nil : await bridge.ping()
-        let status = await bridge.status()
+        let ping = info == nil ? nil : await ping()
+        let status = await status()
         return RedisReport(
             status: RedisReport.Status(
                 isEnabled: true,
@@ -155,6 +140,13 @@ final class RedisBridge: Sendable {
         settings.user = url.user
         settings.password = url.password
         settings.database = url.database
+        if url.isTLS {
+            settings.tls = try TLSContext(
+                authorities: redis.tlsAuthorities,
+                certificate: redis.tlsCertificate,
+                key: redis.tlsKey
+            )
+        }
         settings.sentinels = (redis.sentinelAddresses ?? []).map {
             RedisAdapterSettings.Address(host: $0.host, port: $0.port)
         }

@@ -91,7 +91,7 @@ struct RedisNodeReport: Sendable {
             events: events.latest(200).map { StatusReport.Event(time: $0.time, kind: $0.kind, text: $0.text) },
             warnings: configuration.warnings + redis.foreignPeers.map(RedisBridge.foreignPeerWarning)
         )
-        report.redis = await RedisBridge.report(bridge, configuration, connections: gateway.activeConnections)
+        report.redis = await bridge.report(connections: gateway.activeConnections)
         return report
     }
 
