@@ -21,39 +21,65 @@ extension Broker {
         mark(replica)
     }
 
-    /// Tells gateways what the entries that were just applied did: one message per gateway.
+    /// Tells gateways what the entries that were just applied did: one message per gateway, and more of them when
+    /// replies are long, so that each fits into a frame.
     func tellKeyEffects(_ replica: Replica) {
         guard let partition = replica.group.partition else { return }
         replica.isExpiring = false
         var results: [KeyResults] = []
         var served: [KeyServed] = []
+        var bytes = 0
+        var (firstOpenResults, firstOpenServed) = (0, 0)
         for effect in keyEffects {
             switch effect {
             case .decided(let gateway, let sequence, let outcome):
                 let result = KeyResults.Result(sequence: sequence, outcome: outcome)
-                if let row = results.firstIndex(where: { $0.gateway == gateway }) {
+                bytes += outcome.byteCount
+                if let row = results[firstOpenResults...].firstIndex(where: { $0.gateway == gateway }) {
                     results[row].results.append(result)
                 } else {
                     results.append(KeyResults(partition: partition, gateway: gateway, results: [result]))
                 }
             case .served(let gateway, let ticket, let reply):
                 let row = KeyServed.Reply(ticket: ticket, bytes: reply)
-                if let index = served.firstIndex(where: { $0.gateway == gateway }) {
+                bytes += reply.count
+                if let index = served[firstOpenServed...].firstIndex(where: { $0.gateway == gateway }) {
                     served[index].replies.append(row)
                 } else {
                     served.append(KeyServed(partition: partition, gateway: gateway, replies: [row]))
                 }
             case .notified(let notification): announce(notification)
             }
+            if bytes >= 1 << 20 {
+                bytes = 0
+                (firstOpenResults, firstOpenServed) = (results.count, served.count)
+            }
         }
         // The result "it waits" goes before the reply to the wait.
-        for result in results {
-            if let stream = replica.streams[result.gateway] { send(.keyResults(result), to: stream.node) }
+        for var message in results {
+            guard let node = replica.streams[message.gateway]?.node else { continue }
+            if node != settings.node {
+                for row in message.results.indices where !message.results[row].outcome.fitsFrame {
+                    message.results[row].outcome = .unknown
+                }
+            }
+            send(.keyResults(message), to: node)
         }
-        for message in served {
+        for var message in served {
             // A gateway may have sent nothing yet to this owner.
-            if let node = replica.keys?.node(of: message.gateway) { send(.keyServed(message), to: NodeID(node)) }
+            guard let node = replica.keys?.node(of: message.gateway).map({ NodeID($0) }) else { continue }
+            if node != settings.node {
+                for row in message.replies.indices where message.replies[row].bytes.count > PeerFrame.repliesLimit {
+                    message.replies[row].bytes = Broker.errors(1, "the reply is too long to pass between nodes")
+                }
+            }
+            send(.keyServed(message), to: node)
         }
+    }
+
+    /// `count` error replies.
+    static func errors(_ count: Int, _ text: String) -> [UInt8] {
+        Array(repeatElement(Array("-ERR \(text)\r\n".utf8), count: count).joined())
     }
 
     /// A key's event is a best-effort message of one or two channels.
@@ -225,9 +251,20 @@ extension Broker {
         guard let partition = replica.group.partition else { return }
         guard replica.isServing else { return refuse(row, partition) }
         // What this node's shim encoded it can decode; a peer of another version is told that nobody knows.
-        let outcome = row.unit.withUnsafeBytes { try? replica.keys?.read($0, from: row.gateway, now: wall) }
-        reply(outcome ?? .unknown, to: row.asker, partition)
+        var outcome =
+            row.unit.withUnsafeBytes { try? replica.keys?.read($0, from: row.gateway, now: wall) } ?? .unknown
+        if case .relay(let node, _) = row.asker, node != settings.node, !outcome.fitsFrame {
+            let unit = row.unit.withUnsafeBytes { try? KeyUnit(decoding: $0) }
+            let text = "\(outcome.byteCount) bytes of replies are too many to pass between nodes at once"
+            outcome = .replied(Broker.errors(unit?.items.count ?? 0, text))
+        }
+        reply(outcome, to: row.asker, partition)
     }
+}
+
+extension KeyOutcome {
+    /// It can be told to another node.
+    var fitsFrame: Bool { byteCount <= PeerFrame.repliesLimit }
 }
 
 /// Who owns a key partition.

@@ -235,6 +235,10 @@ extension Broker {
             outbox.edge.append(.keys(token, .failure(.noQuorum)))
             return
         }
+        guard unit.count <= KeyUnit.byteLimit else {
+            outbox.edge.append(.keys(token, .failure(.tooLong)))
+            return
+        }
         let partition = PartitionID(UInt32(settings.partitions + keyPartition))
         if isReadOnly {
             post(.keyRead(hub: settings.shard, token, partition, unit: unit[...]), to: shard(of: partition))

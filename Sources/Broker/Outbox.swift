@@ -100,6 +100,8 @@ package enum RequestError: Error, Equatable, Sendable {
     case refused(PublishOutcome)
     /// History is asked of a room that keeps none.
     case notStored
+    /// A unit of commands on keys is longer than `KeyUnit.byteLimit`; nothing was done.
+    case tooLong
 
     package var isDefinite: Bool { self != .timeout }
 }

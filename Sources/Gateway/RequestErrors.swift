@@ -25,6 +25,7 @@ extension RequestError {
         case .tooManySubscriptions: ClientError(code: 106, message: "too many subscriptions of this connection")
         case .refused(let outcome): outcome.clientError
         case .notStored: ClientError(code: 108, message: "the room keeps no history")
+        case .tooLong: .badRequest
         }
     }
 }

@@ -54,6 +54,10 @@ package struct KeyUnit: Equatable, Sendable {
         }
     }
 
+    /// Bytes of the longest unit. A log entry and a frame between nodes have room for one with company: what is longer
+    /// would stop all that waits behind it.
+    package static let byteLimit = (6 << 20) + (64 << 10)
+
     package var kind: Kind
     package var isRESP3 = false
     /// Names this connection's wait, should the last command block; 0: it must not. Unique in the gateway's life.
@@ -243,6 +247,13 @@ package enum KeyOutcome: Equatable, Sendable, StreamOutcome {
 
     /// Bytes of replies that replicas keep until the gateway has them.
     package static let keptMax = 64 << 10
+
+    package var byteCount: Int {
+        switch self {
+        case .replied(let bytes), .waits(let bytes): bytes.count
+        case .unknown: 0
+        }
+    }
 
     package func encode(into writer: inout ByteWriter) {
         switch self {

@@ -85,7 +85,8 @@ extension KeyspaceConfiguration {
         Parameter("zset-max-listpack-value", \.zsetMaxListpackValue, isMemory: true, oldName: "zset-max-ziplist-value"),
         Parameter("stream-node-max-entries", \.streamNodeMaxEntries),
         Parameter("stream-node-max-bytes", \.streamNodeMaxBytes, isMemory: true),
-        Parameter("proto-max-bulk-len", \.protoMaxBulkLength, (1 << 20)...Int64.max, isMemory: true),
+        // Redis has no upper bound here; a replica that fills gigabytes for one SETRANGE answers nobody meanwhile.
+        Parameter("proto-max-bulk-len", \.protoMaxBulkLength, (1 << 20)...(512 << 20), isMemory: true),
         Parameter("maxmemory", \.maxMemory, isMemory: true),
     ]
 

@@ -9,7 +9,9 @@ package enum PeerFrame {
     /// Bytes of the length in front.
     package static let prefixBytes = 4
     /// The default bound of a frame, prefix included.
-    package static let defaultLimit = 8 << 20
+    package static let defaultLimit = 32 << 20
+    /// Bytes of replies to one unit of commands on keys that a frame has room for.
+    package static let repliesLimit = defaultLimit - (1 << 20)
 
     /// The size of the frame that begins here, prefix included; nil while fewer than `prefixBytes` are there. Throws
     /// when it is empty or above `limit`, so that nothing is gathered for a frame that will not be read.

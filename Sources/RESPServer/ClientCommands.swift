@@ -296,7 +296,10 @@ extension RESPConnection {
         waiting = .shards
         let wanted = UInt64(bitPattern: number)
         shard.node.gather(from: shard) { shard -> (ticket: UInt64, partition: Int)? in
-            guard let client = shard.clients[wanted], client.waiting == .ticket else { return nil }
+            // Also one whose wait is on its way to the owner, as it counts as blocked: this follows it.
+            guard let client = shard.clients[wanted], client.unitTicket != 0,
+                client.waiting == .ticket || client.waiting == .unit
+            else { return nil }
             return (client.unitTicket, client.unitPartition)
         } _: { found in
             guard let wait = found.compactMap({ $0 }).first else {

@@ -355,7 +355,8 @@ extension RESPConnection {
         for index in stride(from: 0, to: pairs.count, by: 2) where pairs[index].elementsEqual("proto-max-bulk-len".utf8)
         {
             guard let bytes = Decimal.memory(pairs[index + 1]) else { continue }
-            shard.node.change(from: shard) { settings, _ in settings.request.bulk = Int(clamping: bytes) }
+            let bulk = min(Int(clamping: bytes), KeyUnit.byteLimit)
+            shard.node.change(from: shard) { settings, _ in settings.request.bulk = bulk }
         }
     }
 

@@ -113,8 +113,9 @@ extension RESPConnection {
         let mayBlock = flags.contains(.blocking) && asksToBlock(row, base, ranges)
         if unit != nil {
             // Not bound to a name: a second reference would copy the bytes at the next command.
+            let bytes = ranges.reduce(unit!.byteCount) { $0 + $1.count }
             let isFull =
-                unit!.count >= shard.settings.unitCommands || unit!.byteCount >= shard.settings.unitBytes
+                unit!.count >= shard.settings.unitCommands || bytes >= shard.settings.unitBytes
                 || replyMode == .skip
             if isFull || mayBlock || home != unitPartition {
                 sendUnit()
@@ -204,7 +205,7 @@ extension RESPConnection {
             unitAnswered(outcome)
         case .failure(let error):
             guard error.isDefinite else { return closeUnknown() }
-            unitRefused()
+            unitRefused(text(of: error))
         }
     }
 
@@ -232,15 +233,15 @@ extension RESPConnection {
     }
 
     /// Nothing was done: each command is answered so.
-    private func unitRefused() {
+    private func unitRefused(_ text: String) {
         endTicket()
         afterUnit = nil
         var writer = RESPWriter(version: version)
         for row in unitRows {
-            writer.error(notNow)
+            writer.error(text)
             shard.metrics.commands[Int(row)].rejected += 1
         }
-        if unitRows.isEmpty { writer.error(notNow) }
+        if unitRows.isEmpty { writer.error(text) }
         countError(writer.bytes)
         answer(writer.bytes, commands: unitRows.count)
         waiting = .nothing
@@ -249,9 +250,13 @@ extension RESPConnection {
         proceed()
     }
 
-    /// Said when a command was certainly not done; clients try again.
-    var notNow: String {
-        listener.face == .cluster
+    /// Said when a command was certainly not done.
+    private func text(of error: RequestError) -> String {
+        if error == .tooLong {
+            return "ERR too long: a command or transaction may have \(KeyUnit.byteLimit) bytes; nothing was done"
+        }
+        // Clients try again.
+        return listener.face == .cluster
             ? "CLUSTERDOWN The cluster is down: no quorum for these keys, nothing was done"
             : "TRYAGAIN no quorum for these keys, nothing was done"
     }
@@ -355,7 +360,7 @@ extension RESPConnection {
         case _ where asked.isLenient: break
         case .failure(let error) where error.isDefinite && asked.replies.count == 1:
             query = nil
-            fail(notNow)
+            fail(text(of: error))
             return completeCommand()
         default: return closeUnknown()
         }

@@ -285,6 +285,9 @@ final class RESPConnection: ByteStreamHandler {
     private func unknownCommand(_ base: UnsafeRawBufferPointer, _ ranges: [Range<Int>]) -> String {
         let name = String(decoding: base[ranges[0]].prefix(128), as: UTF8.self)
         if let reason = ServerCommands.refused[name.lowercased()] {
+            if transaction != nil, ServerCommands.refusedInTransactions.contains(name.lowercased()) {
+                return "ERR Command not allowed inside a transaction"
+            }
             return "ERR unknown command '\(name)': not supported by Vencejo: \(reason)"
         }
         var shown = ""

@@ -54,7 +54,7 @@ package struct RESPSettings: Sendable {
     package var publishesUnderWay = 1024
     /// Commands and bytes between MULTI and EXEC.
     package var transactionCommands = 100_000
-    package var transactionBytes = 64 << 20
+    package var transactionBytes = 6 << 20
     package var watchedKeys = 10_000
     /// Channels, patterns and shard channels of one connection.
     package var subscriptions = 100_000

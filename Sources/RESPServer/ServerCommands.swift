@@ -89,6 +89,9 @@ enum ServerCommands {
         "pfselftest": "not for clients",
     ]
 
+    /// Those of `refused` that Redis would not queue (flag `no_multi`).
+    static let refusedInTransactions: Set<String> = ["psync", "shutdown", "sync"]
+
     typealias Handler = @Sendable (RESPConnection, [[UInt8]]) -> Void
 
     static let handlers: [String: Handler] = [

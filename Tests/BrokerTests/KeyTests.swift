@@ -24,6 +24,37 @@ struct KeyTests {
         }
     }
 
+    @Test("RS-11 what no frame has room for is refused, and nothing waits behind it")
+    func tooLong() throws {
+        let (cluster, clients) = try KeyTests.start()
+        let owner = try #require(cluster.keyOwner())
+        let other = clients[owner % 3]
+        func replies(_ line: String, isReadOnly: Bool = false) -> [String] {
+            let asked = [clients[owner - 1], other].map { ($0, $0.execute(line, isReadOnly: isReadOnly)) }
+            cluster.run(milliseconds: 10)
+            MiniClient.deliver(cluster, clients)
+            return asked.map { $0.0.reply($0.1) }
+        }
+        let long = String(repeating: "x", count: KeyUnit.byteLimit)
+        #expect(replies("SET key \(long)") == ["tooLong", "tooLong"])
+        #expect(replies("APPEND key x") == [":1\r\n", ":2\r\n"], "in either order of the two nodes")
+        // Replies of several clients at once are more than a frame holds, too.
+        #expect(replies("SETRANGE key 19999999 x") == [":20000000\r\n", ":20000000\r\n"])
+        let both = [other.execute("GETEX key PERSIST"), other.execute("GETEX key PERSIST")]
+        cluster.run(milliseconds: 10)
+        MiniClient.deliver(cluster, clients)
+        #expect(both.map { other.reply($0).utf8.count } == [20_000_013, 20_000_013])
+        #expect(replies("SETRANGE key 39999999 x").last == ":40000000\r\n")
+        let read = replies("GET key", isReadOnly: true)
+        #expect(read[0].utf8.count == 40_000_013, "the owner's own client has it")
+        #expect(read[1] == "-ERR 40000013 bytes of replies are too many to pass between nodes at once\r\n")
+        let written = other.execute("GETDEL key")
+        cluster.run(milliseconds: 10)
+        MiniClient.deliver(cluster, clients)
+        #expect(other.reply(written) == "unknown", "it is done, and nobody can say what it was")
+        #expect(replies("EXISTS key", isReadOnly: true) == [":0\r\n", ":0\r\n"])
+    }
+
     @Test("RS-11 CL-06 the owner of the keys dies in the middle of increments: none is lost, none is done twice")
     func failover() throws {
         let (cluster, clients) = try KeyTests.start()

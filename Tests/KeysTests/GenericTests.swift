@@ -187,6 +187,7 @@ import Testing
         }
         #expect(refusal("nope", "1") == .unknownName)
         #expect(refusal("proto-max-bulk-len", "5") != nil)
+        #expect(refusal("proto-max-bulk-len", "10gb") != nil, "no command may make a node busy for seconds")
         #expect(refusal("proto-max-bulk-len", "99999999999gb") == .badValue("argument must be a memory value"))
         #expect(
             refusal("set-max-intset-entries", "x") == .badValue("argument couldn't be parsed into an integer")

@@ -245,7 +245,7 @@ import Testing
         let to = b.identity.node
         #expect(try await bothUp(a, b))
         let sent = try await a.onLoop { mesh in
-            [1, 70_000, 5 << 20, 9 << 20, 3].map { size in
+            [1, 70_000, 20 << 20, 33 << 20, 3].map { size in
                 mesh.send(
                     to: to,
                     .announce(PartitionID(1), RoomName("r"), body: [UInt8](repeating: 1, count: size)[...])
@@ -253,7 +253,7 @@ import Testing
             }
         }
         #expect(sent == [true, true, true, false, true])
-        #expect(await eventually { b.seen { $0.bodies } == [1, 70_000, 5 << 20, 3] })
+        #expect(await eventually { b.seen { $0.bodies } == [1, 70_000, 20 << 20, 3] })
         #expect(a.seen { $0.downs }.isEmpty)
         let unsent = try await a.onLoop { mesh in
             mesh.send(to: NodeID(12345), .keepalive)

@@ -314,6 +314,23 @@ struct ConnectionTests {
         await server.stop()
     }
 
+    @Test("RS-13 CLIENT UNBLOCK reaches a wait that counts as blocked and is still on its way to the owner")
+    func unblockEarly() async throws {
+        let server = try await LocalRESPServer.start()
+        let (a, b, c) = (try RESPClient(server), try RESPClient(server), try RESPClient(server))
+        let id = a("CLIENT ID").dropFirst()
+        try await server.onLoop { broker, _ in broker.isHolding = true }
+        a.send("BLPOP q 0")
+        while try await server.onLoop({ _, edge in edge.metrics.blocked }) < 1 {}
+        b.send("CLIENT UNBLOCK \(id)")
+        #expect(c("PING") == "PONG")
+        #expect(c("PING") == "PONG", "the loop has read b's command, too")
+        try await server.onLoop { broker, _ in broker.release() }
+        #expect(b.reply() == ":1")
+        #expect(a.reply() == "nil")
+        await server.stop()
+    }
+
     // MARK: Outcomes
 
     @Test(

@@ -67,6 +67,40 @@ struct FaceTests {
         await server.stop()
     }
 
+    /// CRC-16/XMODEM, bit by bit; source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+    private static func crc16(_ bytes: [UInt8]) -> UInt16 {
+        bytes.reduce(0) { crc, byte in
+            (0..<8).reduce(crc ^ UInt16(byte) << 8) { crc, _ in crc & 0x8000 == 0 ? crc << 1 : crc << 1 ^ 0x1021 }
+        }
+    }
+
+    @Test("CL-17 CLUSTER KEYSLOT is CRC16 modulo 16384, and keys of one {tag} share a slot")
+    func slots() async throws {
+        let server = try await LocalRESPServer.start(keyPartitions: 3, faces: [.cluster], proxiesKeys: true)
+        server.node.setTopology(FaceTests.topology(owners: [0, 1, 2]))
+        let client = try RESPClient(server)
+        #expect(FaceTests.crc16(Array("123456789".utf8)) == 0x31C3, "the specification's own check value")
+        func slot(_ key: [UInt8]) -> String { client.call([Array("CLUSTER".utf8), Array("KEYSLOT".utf8), key]) }
+        func expected(_ hashed: [UInt8]) -> String { ":\(FaceTests.crc16(hashed) % 16384)" }
+        for number in 0..<300 {
+            let key = (0..<(number % 41)).map { UInt8(truncatingIfNeeded: $0 &* 89 &+ number &* 7) }
+                .map { $0 == UInt8(ascii: "{") ? 0 : $0 }
+            #expect(slot(key) == expected(key), "\(key)")
+        }
+        // The specification's examples: the first non-empty pair of braces counts, and only that.
+        let hashed = [
+            "{user1000}.following": "user1000", "{user1000}.followers": "user1000", "foo{}{bar}": "foo{}{bar}",
+            "foo{{bar}}zap": "{bar", "foo{bar}{zap}": "bar", "foo{bar": "foo{bar", "foo}bar{": "foo}bar{",
+        ]
+        for (key, part) in hashed { #expect(slot(Array(key.utf8)) == expected(Array(part.utf8)), "\(key)") }
+        // Commands go by the same map.
+        #expect(client("MSET {t}a 1 b{t} 2 {t} 3 t 4") == "OK")
+        #expect(client("MSET {t}a 1 {u}a 2") == "-CROSSSLOT Keys in request don't hash to the same slot")
+        let home = slot(Array("t".utf8)).dropFirst()
+        #expect(client("CLUSTER COUNTKEYSINSLOT \(home)") == ":4")
+        await server.stop()
+    }
+
     @Test("RS-18 With proxying a cluster face answers for all keys; several key partitions look like one server")
     func proxying() async throws {
         let server = try await LocalRESPServer.start(

@@ -47,6 +47,13 @@ struct TransactionTests {
         #expect(client("GET a") == "3")
         _ = client("MULTI")
         #expect(client("EXEC") == "[]")
+        // What a client of Redis may not queue it may not queue here, though it is not here at all.
+        for line in ["SHUTDOWN", "sync", "PSYNC a b"] {
+            _ = client("MULTI")
+            #expect(client(line) == "-ERR Command not allowed inside a transaction")
+            #expect(client("EXEC") == "-EXECABORT Transaction discarded because of previous errors.")
+            #expect(client(line).hasPrefix("-ERR unknown command"))
+        }
         await server.stop()
     }
 
