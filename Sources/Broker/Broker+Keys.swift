@@ -12,7 +12,11 @@ extension Broker {
 
     /// Adds commands to the entry that this tick will propose, with this moment's time and chance.
     func gatherKeys(_ replica: Replica, _ add: (inout KeyBatchWriter) -> Void) {
-        if replica.keyBatch == nil { replica.keyBatch = KeyBatchWriter(timestamp: wall, chance: random.next()) }
+        if replica.keyBatch == nil {
+            var batch = KeyBatchWriter(timestamp: wall, chance: random.next())
+            if let uses = replica.keys?.takeUses(), !uses.isEmpty { batch.uses(uses) }
+            replica.keyBatch = batch
+        }
         add(&replica.keyBatch!)
         if let batch = replica.keyBatch, batch.byteCount >= settings.batchBytes {
             replica.queued.append(batch.bytes)

@@ -19,7 +19,7 @@ extension Broker {
             isConfigured = state.namespaces == settings.namespaces
         } else if let keys = replica.keys {
             isBegun = keys.seed != 0
-            isConfigured = isBegun
+            isConfigured = isBegun && keys.memoryLimit == settings.keyMemory
         } else {
             return
         }
@@ -27,7 +27,8 @@ extension Broker {
             replica.servingTerm = replica.raft.term
             if replica.keys != nil {
                 var batch = KeyBatchWriter(timestamp: wall, chance: random.next())
-                batch.begin(seed: random.next() | 1)
+                if !isBegun { batch.begin(seed: random.next() | 1) }
+                batch.memoryLimit(settings.keyMemory)
                 replica.queued.append(batch.bytes)
             } else {
                 var batch = CommandBatchWriter(timestamp: wall)

@@ -1,3 +1,4 @@
+import Keys
 import Primitives
 import Raft
 import Rooms
@@ -80,6 +81,8 @@ package struct BrokerSettings: Sendable {
     package var pollInterval = Interval.seconds(10)
     /// A node that was away for so long has lost its waits: nobody is there to take what they would pop.
     package var waiterLease = Interval.seconds(5)
+    /// What keys may take, until CONFIG SET says otherwise.
+    package var keyMemory = MemoryLimit()
     package var seed: UInt64
     /// PLANTED BUG, for the simulator's proof of itself; never set elsewhere.
     package var planted: PlantedBug?

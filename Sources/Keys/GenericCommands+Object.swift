@@ -62,9 +62,6 @@ extension Keyspace {
         reply.integer(Keyspace.byteEstimate(call[2], databases[call.database].objects[slot].value))
     }
 
-    /// About what a key and its value take: the row of the table, the headers of its arrays, and the bytes.
-    static func byteEstimate(_ key: [UInt8], _ value: Value) -> Int { 96 + 32 + key.count + value.byteEstimate }
-
     /// Throws when argument 1 is none of the subcommands, or when the number of arguments does not fit.
     static func checkSubcommand(
         _ call: Call,

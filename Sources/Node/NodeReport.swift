@@ -203,6 +203,9 @@ struct NodeReport: Sendable {
         gauge("log_segment_files", "Segment files.", log.segmentFiles)
         gauge("log_unflushed_bytes", "Bytes in write-ahead files not yet in segments.", log.unflushedBytes)
         gauge("log_pending_appends", "Batches waiting for the disk.", reports.map(\.pendingAppends).reduce(0, +))
+        if node.configuration.keys.partitions > 0 {
+            NodeReport.keysFamilies(&text, node: node.name, brokers.map(\.keys))
+        }
         NodeReport.loopFamilies(&text, node: node.name, shards)
         await redis?.metrics(&text, node: node.name)
         return text.text

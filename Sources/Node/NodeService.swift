@@ -5,6 +5,7 @@ import Cluster
 import ClusterConfiguration
 import EventLoops
 import Gateway
+import Keys
 import Locks
 import LogStorage
 import Logging
@@ -386,6 +387,11 @@ package enum NodeService {
         settings.tailBytesPerPartition = configuration.log.tailRingBytes
         settings.keyPartitions = configuration.keys.partitions
         settings.waiterLease = configuration.keys.waiterLease
+        settings.keyMemory = MemoryLimit(
+            bytes: Int64(configuration.keys.maxMemory),
+            policy: KeyspaceConfiguration.MemoryPolicy(rawValue: configuration.keys.maxMemoryPolicy.rawValue)
+                ?? .noEviction
+        )
         return settings
     }
 
