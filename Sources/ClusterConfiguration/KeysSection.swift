@@ -78,8 +78,8 @@ extension ClusterConfiguration.Keys {
             "max_memory_policy",
             \.maxMemoryPolicy,
             "noeviction: writes that need memory are refused. allkeys-lru: keys unused for long go first. "
-                + "allkeys-random: any. volatile-lru, volatile-random, volatile-ttl (least time to live first): only of "
-                + "the keys with a time to live."
+                + "allkeys-random: any. volatile-lru, volatile-random, volatile-ttl (least time to live first): "
+                + "only of the keys with a time to live."
         ),
         .duration(
             "waiter_lease",

@@ -74,6 +74,44 @@ struct KeyTests {
         #expect(left[1].reply(rest) == "*1\r\n$1\r\nb\r\n")
     }
 
+    @Test("CA-13 RS-09 the file's memory limit is in the log; reads at the owner count; CONFIG SET outlives the owner")
+    func memory() throws {
+        let (cluster, clients) = try ChannelTests.start {
+            $0.keyPartitions = 1
+            $0.keyMemory = MemoryLimit(bytes: 60 << 10, policy: .allKeysLRU)
+        }
+        let partition = PartitionID(UInt32(cluster.broker(1).settings.partitions))
+        func keyspace(_ number: Int) -> Keyspace? { cluster.broker(number).keyPartition(partition)?.keyspace }
+        func run(_ line: String, isReadOnly: Bool = false) -> String {
+            let command = clients[0].execute(line, isReadOnly: isReadOnly)
+            cluster.run(milliseconds: 10)
+            MiniClient.deliver(cluster, clients)
+            return clients[0].reply(command)
+        }
+        #expect(keyspace(1)?.configuration.maxMemory == 60 << 10)
+        #expect(run(".configure maxmemory-samples 64") == "+OK\r\n")
+        for number in 0..<100 { #expect(run("SET key\(number) value") == "+OK\r\n") }
+        cluster.run(milliseconds: 3000)
+        for number in 0..<20 { #expect(run("GET key\(number)", isReadOnly: true) == "$5\r\nvalue\r\n") }
+        for number in 0..<90 { #expect(run("SET more\(number) value") == "+OK\r\n") }
+        for number in 0..<20 { #expect(run("EXISTS key\(number)", isReadOnly: true) == ":1\r\n") }
+        cluster.run(milliseconds: 200)
+        for number in 1...3 {
+            let keys = try #require(keyspace(number))
+            #expect(keys.statistics.evicted > 20)
+            #expect(keys.keyCount(0) < 170)
+            #expect(keys.memoryEstimate < 61 << 10)
+        }
+        #expect(run(".configure maxmemory 5mb") == "+OK\r\n")
+        let owner = try #require(cluster.keyOwner())
+        if owner != 1 { cluster.kill(owner) } else { cluster.broker(1).handOver(keyPartition: 0) }
+        cluster.run(milliseconds: 4000)
+        #expect(cluster.keyOwner() != owner)
+        #expect(run("SET after value") == "+OK\r\n")
+        #expect(keyspace(1)?.configuration.maxMemory == 5 << 20)
+        #expect(cluster.broker(1).status().keys.maxMemory == 5 << 20)
+    }
+
     @Test("RS-13 the waits of a node that is gone for good take nothing")
     func deadNode() throws {
         let (cluster, clients) = try KeyTests.start()
