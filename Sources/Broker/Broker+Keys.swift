@@ -14,7 +14,7 @@ extension Broker {
     func gatherKeys(_ replica: Replica, _ add: (inout KeyBatchWriter) -> Void) {
         if replica.keyBatch == nil {
             var batch = KeyBatchWriter(timestamp: wall, chance: random.next())
-            if let uses = replica.keys?.takeUses(), !uses.isEmpty { batch.uses(uses) }
+            if let uses = replica.withKeys({ $0.takeUses() }), !uses.isEmpty { batch.uses(uses) }
             replica.keyBatch = batch
         }
         add(&replica.keyBatch!)
@@ -24,6 +24,26 @@ extension Broker {
         }
         mark(replica)
     }
+
+    /// Does what the log has here up to `index`, and answers it: `keys.ack = "owner"`. When it is committed it is done
+    /// again, to the state that stays.
+    func runAhead(_ replica: Replica, written index: LogIndex) {
+        guard replica.isServing, replica.raft.role == .leader else { return }
+        keyEffects.removeAll(keepingCapacity: true)
+        while let entry = replica.unwritten.first, entry.index <= index {
+            replica.unwritten.removeFirst()
+            do throws(DecodeError) {
+                try replica.ahead?.apply(index: entry.index, data: entry.data, into: &keyEffects)
+            } catch {
+                fatal(replica, entry.index, "command: \(error)")
+                return
+            }
+        }
+        tellKeyEffects(replica)
+    }
+
+    /// Entries that this node has answered and that no majority is known to have.
+    package var keyEntriesAhead: UInt64 { replicas.reduce(0) { $0 + ($1?.unconfirmed ?? 0) } }
 
     /// Tells gateways what the entries that were just applied did: one message per gateway.
     func tellKeyEffects(_ replica: Replica) {
@@ -56,7 +76,7 @@ extension Broker {
         }
         for message in served {
             // A gateway may have sent nothing yet to this owner.
-            if let node = replica.keys?.node(of: message.gateway) { send(.keyServed(message), to: NodeID(node)) }
+            if let node = replica.withKeys({ $0.node(of: message.gateway) }) ?? nil { send(.keyServed(message), to: NodeID(node)) }
         }
     }
 
@@ -84,7 +104,7 @@ extension Broker {
             }
             mark(replica)
         }
-        guard replica.isServing, let keys = replica.keys else { return }
+        guard replica.isServing, let keys = replica.ahead ?? replica.keys else { return }
         if !replica.isExpiring, keys.isDue(wall) {
             replica.isExpiring = true
             gatherKeys(replica) { $0.expire() }
@@ -127,7 +147,8 @@ extension Broker {
             guard let relay = relays[row] else { continue }
             let replica = replicas[row + 1]
             var inSync = 0
-            if let replica, replica.isServing {
+            // Who answers before the others have it promises nothing of them.
+            if let replica, replica.isServing, replica.ahead == nil {
                 inSync = replica.raft.status().peers.count {
                     $0.id != settings.node && $0.match >= replica.raft.commitIndex
                 }
@@ -206,7 +227,8 @@ extension Broker {
         }
         let unit = row.read.unit.withUnsafeBytes { try? KeyUnit(decoding: $0) }
         // What this node's shim encoded it can decode; a peer of another version is told that nobody knows.
-        let outcome = unit.flatMap { replica.keys?.read($0, from: row.read.gateway, now: wall) } ?? .unknown
+        let outcome =
+            unit.flatMap { unit in replica.withKeys { $0.read(unit, from: row.read.gateway, now: wall) } } ?? .unknown
         let reply = KeyReadReply(partition: row.read.partition, token: row.read.token, status: .ok(outcome))
         send(.keyReadReply(reply), to: row.node)
     }

@@ -6,6 +6,7 @@ extension ClusterConfiguration {
         /// Groups that share the 16384 hash slots; 0: no keys.
         package var partitions = 1
         package var sync = Sync.everysec
+        package var ack = Ack.quorum
         /// Bytes of memory that the keys of a partition may take; 0: no bound.
         package var maxMemory = 0
         package var maxMemoryPolicy = Eviction.noeviction
@@ -13,6 +14,12 @@ extension ClusterConfiguration {
         package var waiterLease = Interval.seconds(5)
 
         package init() {}
+
+        /// Who has a write when it is answered.
+        package enum Ack: String, CaseIterable, Sendable {
+            case quorum
+            case owner
+        }
 
         /// What goes first when memory is short.
         package enum Eviction: String, CaseIterable, Sendable {
@@ -63,6 +70,12 @@ extension ClusterConfiguration.Keys {
             \.sync,
             "always: fsync on a majority before a write is acknowledged. everysec: written on a majority, fsync once a "
                 + "second, as Redis with appendfsync everysec. never: when the kernel likes."
+        ),
+        .choice(
+            "ack",
+            \.ack,
+            "quorum: a write is answered when a majority has it. owner: when the owner has written it, as Redis does; what "
+                + "the others do not have yet is lost with the owner. Costs the owner a second state of the keys."
         ),
         .size(
             "max_memory",

@@ -24,6 +24,8 @@ package struct KeyBatchWriter {
         case housekeeping = 6
         /// `maxmemory` and its policy, as cluster.toml has them.
         case memoryLimit = 7
+        /// An owner begins whose predecessor may have answered what is lost.
+        case takeOver = 8
     }
 
     package init(timestamp: Timestamp, chance: UInt64) {
@@ -58,6 +60,7 @@ package struct KeyBatchWriter {
 
     package mutating func expire() { begin(.expire) }
     package mutating func housekeeping() { begin(.housekeeping) }
+    package mutating func takeOver() { begin(.takeOver) }
 
     package mutating func forget(_ gateways: [GatewayID]) {
         begin(.forget)

@@ -122,6 +122,7 @@ package struct KeyPartition: Sendable {
                     keyspace.use(database, try reader.readBytes(limit: Int(Int32.max), "key"))
                 }
             case .housekeeping: gateways.expire(now: now)
+            case .takeOver: keyspace.skipVersions()
             case .memoryLimit:
                 memoryLimit = try MemoryLimit(from: &reader)
                 keyspace.configuration.maxMemory = memoryLimit.bytes
@@ -158,7 +159,9 @@ package struct KeyPartition: Sendable {
         case .repeated(let first):
             if let first { effects.append(.decided(gateway: gateway, sequence: sequence, first)) }
             return
-        case .outOfOrder: return
+        case .outOfOrder:
+            // Its former owner answered before a majority had what it answered, and died.
+            guard gateways.skip(gateway, to: seen), sequence == seen else { return }
         }
         let outcome = perform(unit, gateway)
         var kept = outcome

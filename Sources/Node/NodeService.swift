@@ -387,6 +387,7 @@ package enum NodeService {
         settings.tailBytesPerPartition = configuration.log.tailRingBytes
         settings.keyPartitions = configuration.keys.partitions
         settings.waiterLease = configuration.keys.waiterLease
+        settings.keyAck = configuration.keys.ack == .owner ? .owner : .quorum
         settings.keyMemory = MemoryLimit(
             bytes: Int64(configuration.keys.maxMemory),
             policy: KeyspaceConfiguration.MemoryPolicy(rawValue: configuration.keys.maxMemoryPolicy.rawValue)
