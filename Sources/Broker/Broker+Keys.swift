@@ -76,7 +76,8 @@ extension Broker {
         }
         for message in served {
             // A gateway may have sent nothing yet to this owner.
-            if let node = replica.withKeys({ $0.node(of: message.gateway) }) ?? nil { send(.keyServed(message), to: NodeID(node)) }
+            let node = (replica.ahead ?? replica.keys)?.node(of: message.gateway)
+            if let node { send(.keyServed(message), to: NodeID(node)) }
         }
     }
 

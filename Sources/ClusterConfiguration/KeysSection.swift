@@ -74,8 +74,8 @@ extension ClusterConfiguration.Keys {
         .choice(
             "ack",
             \.ack,
-            "quorum: a write is answered when a majority has it. owner: when the owner has written it, as Redis does; what "
-                + "the others do not have yet is lost with the owner. Costs the owner a second state of the keys."
+            "quorum: a write is answered when a majority has it. owner: when the owner has written it, as Redis does; "
+                + "what the others do not have yet is lost with the owner. Costs the owner a second state of the keys."
         ),
         .size(
             "max_memory",

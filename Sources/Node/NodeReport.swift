@@ -205,6 +205,11 @@ struct NodeReport: Sendable {
         gauge("log_pending_appends", "Batches waiting for the disk.", reports.map(\.pendingAppends).reduce(0, +))
         if node.configuration.keys.partitions > 0 {
             NodeReport.keysFamilies(&text, node: node.name, brokers.map(\.keys))
+            counter(
+                "keys_unconfirmed_entries_total",
+                "Entries answered early here that no majority was known to have when the ownership was lost.",
+                sum(\.keyEntriesUnconfirmed)
+            )
         }
         NodeReport.loopFamilies(&text, node: node.name, shards)
         await redis?.metrics(&text, node: node.name)

@@ -82,8 +82,8 @@ package struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
         return .repeated(back <= count ? rows[row].outcomes[Int(count - back)] : nil)
     }
 
-    /// The gateway has seen the outcomes of all below `sequence`, so what is missing here was answered and is lost; true
-    /// when something was missing.
+    /// The gateway has seen the outcomes of all below `sequence`, so what is missing here was answered and is lost.
+    /// True when something was missing.
     @inlinable package mutating func skip(_ gateway: GatewayID, to sequence: UInt64) -> Bool {
         guard let row = row(of: gateway), rows[row].next < sequence else { return false }
         rows[row].next = sequence

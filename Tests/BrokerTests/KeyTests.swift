@@ -112,6 +112,76 @@ struct KeyTests {
         #expect(cluster.broker(1).status().keys.maxMemory == 5 << 20)
     }
 
+    @Test(
+        "RS-11 with keys.ack owner a write is answered before a majority has it; with quorum it is not",
+        arguments: [false, true]
+    )
+    func answeredEarly(isEarly: Bool) throws {
+        let (cluster, clients) = try ChannelTests.start {
+            $0.keyPartitions = 1
+            $0.keyAck = isEarly ? .owner : .quorum
+        }
+        let owner = try #require(cluster.keyOwner())
+        let client = clients[owner - 1]
+        let before = client.execute("SET key before")
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, clients)
+        #expect(client.reply(before) == "+OK\r\n")
+        #expect(cluster.broker(owner).keyEntriesAhead == 0, "a majority has it by now")
+        cluster.blackhole(owner)
+        let writes = (0..<3).map { client.execute("RPUSH list \($0)") }
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, clients)
+        if isEarly {
+            #expect(writes.map { client.reply($0) } == [":1\r\n", ":2\r\n", ":3\r\n"])
+            #expect(cluster.broker(owner).keyEntriesAhead > 0)
+        } else {
+            for write in writes { #expect(client.keys[write] == nil) }
+        }
+    }
+
+    @Test("RS-11 CL-06 what an owner answered early is lost with it, nothing else: states agree, clients go on")
+    func lostEarly() throws {
+        let (cluster, clients) = try ChannelTests.start {
+            $0.keyPartitions = 1
+            $0.keyAck = .owner
+        }
+        let partition = PartitionID(UInt32(cluster.broker(1).settings.partitions))
+        let owner = try #require(cluster.keyOwner())
+        let client = clients[owner - 1]
+        let other = clients[owner % 3]
+        func run(_ client: MiniClient, _ line: String, isReadOnly: Bool = false) -> String {
+            let command = client.execute(line, isReadOnly: isReadOnly)
+            cluster.run(milliseconds: 20)
+            MiniClient.deliver(cluster, clients)
+            return client.keys[command] == nil ? "nothing" : client.reply(command)
+        }
+        func version(_ number: Int) -> UInt64? {
+            cluster.broker(number).keyPartition(partition)?.keyspace.watchVersion(0, Array("key".utf8))
+        }
+        #expect(run(client, "SET key before") == "+OK\r\n")
+        #expect(run(other, "SET key again") == "+OK\r\n")
+        let versionBefore = try #require(version(owner))
+        cluster.blackhole(owner)
+        for number in 0..<5 { #expect(run(client, "SET key lost\(number)") == "+OK\r\n") }
+        #expect(version(owner) == versionBefore, "what stays is what a majority has")
+        cluster.run(milliseconds: 5000)
+        #expect(cluster.broker(owner).counters.keyEntriesUnconfirmed > 0)
+        #expect(cluster.keyOwner().map { $0 != owner } == true)
+        #expect(run(other, "GET key", isReadOnly: true) == "$5\r\nagain\r\n")
+        #expect(run(other, "SET key after") == "+OK\r\n")
+        let now = try #require(version(owner % 3 + 1))
+        #expect(now > versionBefore + 1 << 32, "no version of a lost change comes again")
+        cluster.heal()
+        cluster.run(milliseconds: 3000)
+        // Its gateway goes on behind what was answered and is lost.
+        for number in 0..<3 { #expect(run(client, "RPUSH list \(number)") == ":\(number + 1)\r\n") }
+        #expect(run(client, "GET key", isReadOnly: true) == "$5\r\nafter\r\n")
+        cluster.run(milliseconds: 500)
+        let states = (1...3).map { cluster.broker($0).keyPartition(partition)?.encodeSnapshot() }
+        #expect(states[0] != nil && states[0] == states[1] && states[1] == states[2])
+    }
+
     @Test("RS-13 the waits of a node that is gone for good take nothing")
     func deadNode() throws {
         let (cluster, clients) = try KeyTests.start()

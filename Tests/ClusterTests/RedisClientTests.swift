@@ -77,6 +77,25 @@ extension RealProcesses {
         }
 
         @Test(
+            "RS-11 redis-py at three nodes whose keys are answered by their owner alone",
+            .enabled(if: hasPython, "needs a Python with redis; see VENCEJO_PYTHON"),
+            .timeLimit(.minutes(3))
+        )
+        func ownerAck() async throws {
+            var options = Self.options
+            options.sections = "[keys]\nack = \"owner\"\n"
+            try await ProcessCluster.run(options) { cluster in
+                try await cluster.startAndAwaitReady()
+                let ports = cluster.nodes.map { String($0.resp) }
+                let result = try await Executable.run(Self.python, [Self.clients + "/redis_shim.py"] + ports + ["3"])
+                #expect(result.exit == .code(0), "\(result.lines)")
+                #expect(result.lines.last == "good")
+                let metrics = try await cluster.admin(0).get("/metrics").text
+                #expect(metrics.contains("keys_unconfirmed_entries_total{"))
+            }
+        }
+
+        @Test(
             "CA-13 CA-14 RS-09 RB-07 X-27 keys leave when memory is short, and rooms keep their log",
             .enabled(if: hasPython, "needs a Python with redis; see VENCEJO_PYTHON"),
             .timeLimit(.minutes(3))
