@@ -44,10 +44,15 @@ time.sleep(2.1)
 for number in range(50):
     check(three.get(f"kept{number}") is not None, "a key is there")
 fill("second", 3500)
-stats = three.info("stats")
+# The last write may have gone above the limit: then the owner makes room by itself, a moment later.
+while True:
+    stats = three.info("stats")
+    size = one.dbsize()
+    if three.info("stats")["evicted_keys"] == stats["evicted_keys"]:
+        break
 check(stats["evicted_keys"] > 1500, f"evicted: {stats['evicted_keys']}")
 check(one.info("memory")["used_memory"] <= limit + 1000, "below the limit")
-check(one.dbsize() + stats["evicted_keys"] == 5550, "each key is there or evicted")
+check(size + stats["evicted_keys"] == 5550, "each key is there or evicted")
 kept = sum(one.exists(f"kept{number}") for number in range(50))
 first = sum(one.exists(f"first{number}") for number in range(2000))
 check(kept >= 45, f"read not long ago: {kept} of 50 are there")
