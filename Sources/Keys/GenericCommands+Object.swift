@@ -32,8 +32,10 @@ extension Keyspace {
             )
         } else if call.isWord(1, "idletime") {
             reply.integer(max(0, now / 1000 - Int64(object.usedAt)))
-        } else if case .integer(0..<10000) = object.value {
-            // Redis shares these numbers among all keys, and says so.
+        } else if case .integer(0..<10000) = object.value,
+            configuration.maxMemory == 0 || !configuration.maxMemoryPolicy.isLRU
+        {
+            // Redis shares these numbers among all keys, unless each needs its own time of use, and says so.
             reply.integer(Int32.max)
         } else {
             reply.integer(1)

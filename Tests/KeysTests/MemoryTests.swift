@@ -199,6 +199,7 @@ import Testing
         #expect((0..<100).allSatisfy { pair.read("EXISTS new\($0)") == "1" })
         #expect(pair.owner.keyspace.statistics.evicted >= 99)
         #expect(Int64(pair.owner.keyspace.memoryEstimate) <= pair.owner.keyspace.configuration.maxMemory + 200)
+        #expect(pair("SET number 1") == "OK" && pair.read("OBJECT REFCOUNT number") == "1", "has a time of its own")
         // Followers took the same keys, so they know of the reads.
         #expect(pair.owner.encodeSnapshot() == pair.other.encodeSnapshot())
     }
