@@ -12,7 +12,11 @@ extension Broker {
 
     /// Adds commands to the entry that this tick will propose, with this moment's time and chance.
     func gatherKeys(_ replica: Replica, _ add: (inout KeyBatchWriter) -> Void) {
-        if replica.keyBatch == nil { replica.keyBatch = KeyBatchWriter(timestamp: wall, chance: random.next()) }
+        if replica.keyBatch == nil {
+            var batch = KeyBatchWriter(timestamp: wall, chance: random.next())
+            if let uses = replica.withKeys({ $0.takeUses() }), !uses.isEmpty { batch.uses(uses) }
+            replica.keyBatch = batch
+        }
         add(&replica.keyBatch!)
         if let batch = replica.keyBatch, batch.byteCount >= settings.batchBytes {
             replica.queued.append(batch.bytes)
@@ -20,6 +24,26 @@ extension Broker {
         }
         mark(replica)
     }
+
+    /// Does what the log has here up to `index`, and answers it: `keys.ack = "owner"`. When it is committed it is done
+    /// again, to the state that stays.
+    func runAhead(_ replica: Replica, written index: LogIndex) {
+        guard replica.isServing, replica.raft.role == .leader else { return }
+        keyEffects.removeAll(keepingCapacity: true)
+        while let entry = replica.unwritten.first, entry.index <= index {
+            replica.unwritten.removeFirst()
+            do throws(DecodeError) {
+                try replica.ahead?.apply(index: entry.index, data: entry.data, into: &keyEffects)
+            } catch {
+                fatal(replica, entry.index, "command: \(error)")
+                return
+            }
+        }
+        tellKeyEffects(replica)
+    }
+
+    /// Entries that this node has answered and that no majority is known to have.
+    package var keyEntriesAhead: UInt64 { replicas.reduce(0) { $0 + ($1?.unconfirmed ?? 0) } }
 
     /// Tells gateways what the entries that were just applied did: one message per gateway, and more of them when
     /// replies are long, so that each fits into a frame.
@@ -67,7 +91,7 @@ extension Broker {
         }
         for var message in served {
             // A gateway may have sent nothing yet to this owner.
-            guard let node = replica.keys?.node(of: message.gateway).map({ NodeID($0) }) else { continue }
+            guard let node = (replica.ahead ?? replica.keys)?.node(of: message.gateway).map({ NodeID($0) }) else { continue }
             if node != settings.node {
                 for row in message.replies.indices where message.replies[row].bytes.count > PeerFrame.repliesLimit {
                     message.replies[row].bytes = Broker.errors(1, "the reply is too long to pass between nodes")
@@ -106,7 +130,7 @@ extension Broker {
             }
             mark(replica)
         }
-        guard replica.isServing, let keys = replica.keys else { return }
+        guard replica.isServing, let keys = replica.ahead ?? replica.keys else { return }
         if !replica.isExpiring, keys.isDue(wall) {
             replica.isExpiring = true
             gatherKeys(replica) { $0.expire() }
@@ -149,7 +173,8 @@ extension Broker {
             guard let relay = relays[row] else { continue }
             let replica = replicas[row + 1]
             var inSync = 0
-            if let replica, replica.isServing {
+            // Who answers before the others have it promises nothing of them.
+            if let replica, replica.isServing, replica.ahead == nil {
                 inSync = replica.raft.status().peers.count {
                     $0.id != settings.node && $0.match >= replica.raft.commitIndex
                 }
@@ -251,8 +276,10 @@ extension Broker {
         guard let partition = replica.group.partition else { return }
         guard replica.isServing else { return refuse(row, partition) }
         // What this node's shim encoded it can decode; a peer of another version is told that nobody knows.
-        var outcome =
-            row.unit.withUnsafeBytes { try? replica.keys?.read($0, from: row.gateway, now: wall) } ?? .unknown
+        let read = row.unit.withUnsafeBytes { unit in
+            replica.withKeys { try? $0.read(unit, from: row.gateway, now: wall) }
+        }
+        var outcome = read.flatMap { $0 } ?? .unknown
         if case .relay(let node, _) = row.asker, node != settings.node, !outcome.fitsFrame {
             let unit = row.unit.withUnsafeBytes { try? KeyUnit(decoding: $0) }
             let text = "\(outcome.byteCount) bytes of replies are too many to pass between nodes at once"

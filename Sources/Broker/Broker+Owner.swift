@@ -19,7 +19,7 @@ extension Broker {
             isConfigured = state.namespaces == settings.namespaces
         } else if let keys = replica.keys {
             isBegun = keys.seed != 0
-            isConfigured = isBegun
+            isConfigured = isBegun && keys.memoryLimit == settings.keyMemory && settings.keyAck == .quorum
         } else {
             return
         }
@@ -27,7 +27,9 @@ extension Broker {
             replica.servingTerm = replica.raft.term
             if replica.keys != nil {
                 var batch = KeyBatchWriter(timestamp: wall, chance: random.next())
-                batch.begin(seed: random.next() | 1)
+                if !isBegun { batch.begin(seed: random.next() | 1) }
+                if replica.keys?.memoryLimit != settings.keyMemory { batch.memoryLimit(settings.keyMemory) }
+                if settings.keyAck == .owner { batch.takeOver() }
                 replica.queued.append(batch.bytes)
             } else {
                 var batch = CommandBatchWriter(timestamp: wall)
@@ -39,6 +41,7 @@ extension Broker {
         guard isBegun else { return }
         replica.servingTerm = replica.raft.term
         replica.isServing = true
+        if settings.keyAck == .owner { replica.ahead = replica.keys }
         if replica.leaderLostAt == nil || owners[Int(partition.rawValue)]?.node != settings.node {
             replica.returnAttempts = 0
             replica.nextReturn = now
@@ -71,7 +74,8 @@ extension Broker {
     /// so that a busy partition writes few large entries and an idle one waits for nothing.
     func propose(_ replica: Replica) {
         guard replica.batch != nil || replica.keyBatch != nil || !replica.queued.isEmpty else { return }
-        if replica.queued.isEmpty, replica.raft.uncommittedEntries() >= settings.entriesInFlight { return }
+        let inFlight = replica.ahead == nil ? replica.raft.uncommittedEntries() : UInt64(replica.unwritten.count)
+        if replica.queued.isEmpty, inFlight >= settings.entriesInFlight { return }
         if let batch = replica.batch, !batch.isEmpty {
             replica.queued.append(batch.bytes)
             replica.batch = nil
@@ -82,8 +86,9 @@ extension Broker {
         }
         while let data = replica.queued.first {
             switch replica.raft.propose(data) {
-            case .accepted:
+            case .accepted(_, let index):
                 counters.entriesProposed += 1
+                if replica.ahead != nil { replica.unwritten.append((index, data)) }
                 replica.queued.removeFirst()
             case .notLeader, .busy: return
             }

@@ -147,6 +147,7 @@ extension Broker {
             for part in first.parts {
                 part.replica.pendingAppends -= 1
                 part.replica.raft.onAppended(term: part.term, index: part.index)
+                if !part.replica.unwritten.isEmpty { runAhead(part.replica, written: part.index) }
                 deliver(part.messages, part.replica)
                 if part.replica.incoming != nil { installWhenQuiet(part.replica) }
                 mark(part.replica)
@@ -194,6 +195,7 @@ extension Broker {
         if soft.role != .leader || soft.term != replica.servingTerm, replica.isServing {
             let term = replica.servingTerm
             let reads = replica.keyReads
+            counters.keyEntriesUnconfirmed += replica.unconfirmed
             replica.stopServing()
             outbox.events.append(.lostOwnership(partition, term: term, newOwner: soft.leader))
             if owners[Int(partition.rawValue)]?.node == settings.node {
@@ -249,16 +251,17 @@ extension Broker {
         if replica.group == .control {
             replica.lastSnapshotIndex = max(replica.lastSnapshotIndex, 0)
         } else {
+            let isTold = replica.ahead != nil
             if sawOwnTerm, replica.raft.role == .leader, !replica.isServing { beginServing(replica) }
             if replica.isServing, replica.keys != nil {
-                tellKeyEffects(replica)
+                if !isTold { tellKeyEffects(replica) }
             } else if replica.isServing {
                 publishEffects(replica)
             }
         }
     }
 
-    private func fatal(_ replica: Replica, _ index: LogIndex, _ reason: String) {
+    func fatal(_ replica: Replica, _ index: LogIndex, _ reason: String) {
         outbox.events.append(.fatal(replica.group, index: index, reason: reason))
     }
 

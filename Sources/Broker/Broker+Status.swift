@@ -23,6 +23,15 @@ package struct BrokerStatus: Sendable {
         package var isFaulty: Bool
     }
 
+    /// Of the copies of key partitions that are here. Counts are those since this node's start.
+    package struct Keys: Sendable {
+        package var count = 0
+        /// By estimate.
+        package var memory = 0
+        package var maxMemory: Int64 = 0
+        package var statistics = KeyspaceStatistics()
+    }
+
     package struct Peer: Sendable {
         package var id: NodeID
         package var isUp: Bool
@@ -31,6 +40,7 @@ package struct BrokerStatus: Sendable {
 
     package var node: NodeID
     package var partitions: [Partition]
+    package var keys: Keys
     package var peers: [Peer]
     package var controlLeader: NodeID?
     package var placementEpoch: UInt64
@@ -66,6 +76,7 @@ extension Broker {
         return BrokerStatus(
             node: settings.node,
             partitions: partitions,
+            keys: keysStatus(),
             peers: peers.map { BrokerStatus.Peer(id: $0.id, isUp: $0.isUp, isSuspected: $0.isSuspected) },
             controlLeader: replicas[0]?.raft.leader,
             placementEpoch: placement?.epoch ?? 0,
@@ -73,6 +84,18 @@ extension Broker {
             counters: counters,
             isDiskHealthy: isDiskHealthy
         )
+    }
+
+    private func keysStatus() -> BrokerStatus.Keys {
+        var sum = BrokerStatus.Keys()
+        for case let replica? in replicas {
+            guard let keys = replica.keys?.keyspace else { continue }
+            for database in 0..<Keyspace.databaseCount { sum.count += keys.keyCount(database) }
+            sum.memory += keys.memoryEstimate
+            sum.maxMemory += keys.configuration.maxMemory
+            sum.statistics.add(keys.statistics)
+        }
+        return sum
     }
 
     /// Every partition of this shard has an owner that can be reached.

@@ -502,6 +502,8 @@ package struct BrokerCounters: Sendable {
     package var snapshotsSent: UInt64 = 0
     package var snapshotsInstalled: UInt64 = 0
     package var streamsRestarted: UInt64 = 0
+    /// Entries of keys that were answered here and that no majority was known to have when the ownership was lost.
+    package var keyEntriesUnconfirmed: UInt64 = 0
 
     package init() {}
 }

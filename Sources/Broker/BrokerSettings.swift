@@ -1,3 +1,4 @@
+import Keys
 import Primitives
 import Raft
 import Rooms
@@ -80,9 +81,20 @@ package struct BrokerSettings: Sendable {
     package var pollInterval = Interval.seconds(10)
     /// A node that was away for so long has lost its waits: nobody is there to take what they would pop.
     package var waiterLease = Interval.seconds(5)
+    /// When a write to keys is answered.
+    package var keyAck = KeyAck.quorum
+    /// What keys may take, until CONFIG SET says otherwise.
+    package var keyMemory = MemoryLimit()
     package var seed: UInt64
     /// PLANTED BUG, for the simulator's proof of itself; never set elsewhere.
     package var planted: PlantedBug?
+
+    package enum KeyAck: Sendable {
+        /// A majority has it.
+        case quorum
+        /// The owner has written it: it may be lost with the owner, as Redis's own replication loses it.
+        case owner
+    }
 
     /// What `planted` breaks.
     package enum PlantedBug: Sendable {

@@ -181,7 +181,8 @@ extension Broker {
 
     /// There is an owner (anew): it learns who we are, and says what became of the waits while there was none.
     func greetKeys(_ relay: Relay) {
-        if !relay.hasSaidHello {
+        // An owner that answers early may have lost the greeting.
+        if !relay.hasSaidHello || settings.keyAck == .owner {
             relay.hasSaidHello = true
             var unit = KeyUnit(kind: .hello)
             unit.node = settings.node.rawValue

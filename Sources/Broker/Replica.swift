@@ -29,6 +29,11 @@ final class Replica {
     /// Commands gathered in this tick, and batches that Raft was too busy to take.
     var batch: CommandBatchWriter?
     var keyBatch: KeyBatchWriter?
+    /// Of an owner that answers before a majority has what it answers: a second state, which has everything that was
+    /// written here. It goes with the ownership, and nothing that stays comes from it.
+    var ahead: KeyPartition?
+    /// Entries that go into `ahead` as soon as they are written here.
+    var unwritten: Deque<(index: LogIndex, data: [UInt8])> = []
     /// A command to expire keys is on its way.
     var isExpiring = false
     /// Gateways whose forgetting is on its way.
@@ -147,6 +152,15 @@ final class Replica {
     /// The last index that the partition's state machine has applied; nil for the control group.
     var applied: LogIndex? { state?.applied ?? keys?.applied }
 
+    /// Does something with the keys as their owner answers from them.
+    func withKeys<R>(_ body: (inout KeyPartition) -> R) -> R? {
+        if ahead != nil { return body(&ahead!) }
+        return keys != nil ? body(&keys!) : nil
+    }
+
+    /// Entries that were answered and that a majority does not have, as far as is known here.
+    var unconfirmed: UInt64 { (ahead?.applied ?? 0) - min(ahead?.applied ?? 0, keys?.applied ?? 0) }
+
     var snapshot: SnapshotState? { state.map { .rooms($0) } ?? keys.map { .keys($0) } }
 
     /// Drops everything that belongs to ownership.
@@ -154,6 +168,8 @@ final class Replica {
         isServing = false
         batch = nil
         keyBatch = nil
+        ahead = nil
+        unwritten.removeAll()
         isExpiring = false
         forgotten = []
         queued.removeAll()

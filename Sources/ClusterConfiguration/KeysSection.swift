@@ -6,7 +6,8 @@ extension ClusterConfiguration {
         /// Groups that share the 16384 hash slots; 0: no keys.
         package var partitions = 1
         package var sync = Sync.everysec
-        /// Bytes of memory that a node gives to keys; 0: no bound.
+        package var ack = Ack.quorum
+        /// Bytes of memory that the keys of a partition may take; 0: no bound.
         package var maxMemory = 0
         package var maxMemoryPolicy = Eviction.noeviction
         /// How long a node may be away before the waits of its clients (BLPOP, XREAD BLOCK) are given up.
@@ -14,10 +15,19 @@ extension ClusterConfiguration {
 
         package init() {}
 
+        /// Who has a write when it is answered.
+        package enum Ack: String, CaseIterable, Sendable {
+            case quorum
+            case owner
+        }
+
         /// What goes first when memory is short.
         package enum Eviction: String, CaseIterable, Sendable {
             case noeviction
             case allkeysLRU = "allkeys-lru"
+            case allkeysRandom = "allkeys-random"
+            case volatileLRU = "volatile-lru"
+            case volatileRandom = "volatile-random"
             case volatileTTL = "volatile-ttl"
         }
     }
@@ -61,18 +71,28 @@ extension ClusterConfiguration.Keys {
             "always: fsync on a majority before a write is acknowledged. everysec: written on a majority, fsync once a "
                 + "second, as Redis with appendfsync everysec. never: when the kernel likes."
         ),
+        .choice(
+            "ack",
+            \.ack,
+            "quorum: a write is answered when a majority has it. owner: when the owner has written it, as Redis does; "
+                + "what the others do not have yet is lost with the owner. Costs the owner a second state of the keys."
+        ),
         .size(
             "max_memory",
             \.maxMemory,
             (1 << 20)...(1 << 44),
             zero: "unlimited",
-            "Memory that a node gives to keys, as CONFIG's maxmemory; above it max_memory_policy acts."
+            isRedisMemory: true,
+            "Memory that the keys of each partition may take, as INFO's used_memory counts it; above it "
+                + "max_memory_policy acts. Redis's units (100mb, 1gb) are understood too. CONFIG SET maxmemory changes "
+                + "it at run time, until the file says something else."
         ),
         .choice(
             "max_memory_policy",
             \.maxMemoryPolicy,
             "noeviction: writes that need memory are refused. allkeys-lru: keys unused for long go first. "
-                + "volatile-ttl: of the keys with a time to live those with the least left."
+                + "allkeys-random: any. volatile-lru, volatile-random, volatile-ttl (least time to live first): "
+                + "only of the keys with a time to live."
         ),
         .duration(
             "waiter_lease",

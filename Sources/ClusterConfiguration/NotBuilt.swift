@@ -15,13 +15,6 @@ extension ClusterConfiguration {
                 "tokens are not verified by this version, and a key without a check would be a false promise; use \"\""
             )
         }
-        if keys.maxMemory != 0 {
-            problems.add(
-                "keys.max_memory",
-                value: .integer(keys.maxMemory),
-                "the memory of keys is not bounded in this version; use 0"
-            )
-        }
         for namespace in namespaces where namespace.compression {
             problems.add(
                 "namespace[prefix \(SettingText.quote(namespace.prefix))].compression",

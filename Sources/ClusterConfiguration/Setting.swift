@@ -153,12 +153,13 @@ extension Setting {
         )
     }
 
-    /// `zero` says what 0 means; nil refuses it.
+    /// `zero` says what 0 means; nil refuses it. With `isRedisMemory` Redis's units are understood too (`1gb`).
     static func size(
         _ key: String,
         _ path: Path<Int>,
         _ range: ClosedRange<Int>,
         zero: String? = nil,
+        isRedisMemory: Bool = false,
         _ documentation: String
     ) -> Setting {
         let bounds = "\(SettingText.size(range.lowerBound))...\(SettingText.size(range.upperBound))"
@@ -175,7 +176,9 @@ extension Setting {
             assign: { node, section in
                 let bytes: Int?
                 switch node {
-                case .string(let text): bytes = SettingText.size(text)
+                case .string(let text):
+                    let redis = isRedisMemory ? Decimal.memory(Array(text.utf8)) : nil
+                    bytes = SettingText.size(text) ?? redis.map { Int($0) }
                 case .integer(let number): bytes = number
                 default: bytes = nil
                 }

@@ -24,6 +24,10 @@ struct ExpiryQueue: Sendable {
 
     init() {}
 
+    /// All rows, stale ones too.
+    var rowCount: Int { rows.count }
+    subscript(_ place: Int) -> (deadline: Int64, key: [UInt8]) { rows[place] }
+
     /// A row that was added counts no more.
     mutating func cancelled() { count -= 1 }
 

@@ -50,7 +50,7 @@ extension Keyspace {
         }
         store(database, key, value, expiresAt: deadline)
         if let idle, let slot = slot(database, key) {
-            databases[database].objects[slot].usedAt = UInt32(clamping: Int64(usedNow) &- idle)
+            databases[database].objects[slot].use(UInt32(clamping: Int64(usedNow) &- idle))
         }
         notify(.generic, "restore", database, key)
         reply.ok()

@@ -32,8 +32,10 @@ extension Keyspace {
             )
         } else if call.isWord(1, "idletime") {
             reply.integer(max(0, now / 1000 - Int64(object.usedAt)))
-        } else if case .integer(0..<10000) = object.value {
-            // Redis shares these numbers among all keys, and says so.
+        } else if case .integer(0..<10000) = object.value,
+            configuration.maxMemory == 0 || !configuration.maxMemoryPolicy.isLRU
+        {
+            // Redis shares these numbers among all keys, unless each needs its own time of use, and says so.
             reply.integer(Int32.max)
         } else {
             reply.integer(1)
@@ -61,9 +63,6 @@ extension Keyspace {
         guard let slot = slot(call.database, call[2]) else { return reply.null() }
         reply.integer(Keyspace.byteEstimate(call[2], databases[call.database].objects[slot].value))
     }
-
-    /// About what a key and its value take: the row of the table, the headers of its arrays, and the bytes.
-    static func byteEstimate(_ key: [UInt8], _ value: Value) -> Int { 96 + 32 + key.count + value.byteEstimate }
 
     /// Throws when argument 1 is none of the subcommands, or when the number of arguments does not fit.
     static func checkSubcommand(

@@ -17,16 +17,17 @@ enum HiddenCommands {
 }
 
 extension Keyspace {
-    /// Hits, misses, expired, evicted, changes, waiters, `maxmemory` and its policy, then keys and expiring keys of
-    /// each database.
+    /// Hits, misses, expired, evicted, changes, waiters, `maxmemory`, its policy, and what the keys take, then keys and
+    /// expiring keys of each database.
     fileprivate func writeStatistics(_ reply: inout RESPWriter) {
-        reply.array(8 + 2 * databases.count)
+        reply.array(9 + 2 * databases.count)
         for count in [
             statistics.hits, statistics.misses, statistics.expired, statistics.evicted, statistics.changes,
             UInt64(waiterCount),
         ] { reply.integer(Int64(clamping: count)) }
         reply.integer(configuration.maxMemory)
         reply.bulk(configuration.maxMemoryPolicy.rawValue)
+        reply.integer(memoryEstimate)
         for database in databases.indices {
             reply.integer(keyCount(database))
             reply.integer(expiringCount(database))

@@ -18,10 +18,14 @@ package struct KeyBatchWriter {
         case expire = 3
         /// Gateways whose node is gone: their waits end unanswered.
         case forget = 4
-        /// Keys that the owner chose to make room by.
-        case evict = 5
+        /// Keys that clients have read at the owner.
+        case uses = 5
         /// Streams of gateways that were idle for long are forgotten.
         case housekeeping = 6
+        /// `maxmemory` and its policy, as cluster.toml has them.
+        case memoryLimit = 7
+        /// An owner begins whose predecessor may have answered what is lost.
+        case takeOver = 8
     }
 
     package init(timestamp: Timestamp, chance: UInt64) {
@@ -56,6 +60,7 @@ package struct KeyBatchWriter {
 
     package mutating func expire() { begin(.expire) }
     package mutating func housekeeping() { begin(.housekeeping) }
+    package mutating func takeOver() { begin(.takeOver) }
 
     package mutating func forget(_ gateways: [GatewayID]) {
         begin(.forget)
@@ -63,13 +68,18 @@ package struct KeyBatchWriter {
         for gateway in gateways { writer.write(gateway.rawValue) }
     }
 
-    package mutating func evict(_ keys: [(database: Int, key: [UInt8])]) {
-        begin(.evict)
+    package mutating func uses(_ keys: [(database: Int, key: [UInt8])]) {
+        begin(.uses)
         writer.writeVarint(UInt64(keys.count))
         for (database, key) in keys {
             writer.writeVarint(UInt64(database))
             writer.writeBytes(key)
         }
+    }
+
+    package mutating func memoryLimit(_ limit: MemoryLimit) {
+        begin(.memoryLimit)
+        limit.encode(into: &writer)
     }
 
     private mutating func begin(_ tag: Tag) {

@@ -1,7 +1,7 @@
 import Primitives
 
 extension KeyPartition {
-    private static let snapshotVersion: UInt8 = 1
+    private static let snapshotVersion: UInt8 = 2
 
     /// Everything that the log up to `applied` has made; equal states encode equally.
     package func encodeSnapshot() -> [UInt8] {
@@ -11,6 +11,7 @@ extension KeyPartition {
         writer.writeVarint(now)
         writer.write(seed)
         writer.write(UInt8(hasMoreDue ? 1 : 0))
+        memoryLimit.encode(into: &writer)
         gateways.encode(into: &writer)
         writer.writeVarint(UInt64(homes.count))
         for home in homes {
@@ -53,6 +54,7 @@ extension KeyPartition {
         now = try reader.readVarint()
         seed = try reader.read(UInt64.self)
         hasMoreDue = try reader.readByte() != 0
+        memoryLimit = try MemoryLimit(from: &reader)
         gateways = try GatewayStreams(from: &reader)
         for _ in 0..<(try reader.readCount(limit: 1 << 20, "gateways")) {
             let gateway = GatewayID(rawValue: try reader.read(UInt64.self))

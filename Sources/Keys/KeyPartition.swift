@@ -23,6 +23,8 @@ package struct KeyPartition: Sendable {
     var homes: [Home] = []
     /// Keys past their deadlines were left: there is more to do at once.
     package internal(set) var hasMoreDue = false
+    /// What cluster.toml said of memory when an owner last put it into the log; CONFIG SET may have changed it since.
+    package internal(set) var memoryLimit = MemoryLimit()
 
     struct Home: Equatable, Sendable {
         var gateway: GatewayID
@@ -108,16 +110,22 @@ package struct KeyPartition: Sendable {
             case .expire:
                 hasMoreDue = keyspace.expireDue(limit: KeyPartition.expireLimit)
                 keyspace.timeOutWaiters()
+                keyspace.makeRoom(limit: KeyPartition.expireLimit)
             case .forget:
                 for _ in 0..<(try reader.readCount(limit: 1 << 20, "gateways")) {
                     forget(GatewayID(rawValue: try reader.read(UInt64.self)))
                 }
-            case .evict:
+            case .uses:
                 for _ in 0..<(try reader.readCount(limit: 1 << 20, "keys")) {
                     let database = try reader.readCount(limit: Keyspace.databaseCount - 1, "database")
-                    keyspace.evict(database, try reader.readBytes(limit: Int(Int32.max), "key"))
+                    keyspace.use(database, try reader.readBytes(limit: Int(Int32.max), "key"))
                 }
             case .housekeeping: gateways.expire(now: now)
+            case .takeOver: keyspace.skipVersions()
+            case .memoryLimit:
+                memoryLimit = try MemoryLimit(from: &reader)
+                keyspace.configuration.maxMemory = memoryLimit.bytes
+                keyspace.configuration.maxMemoryPolicy = memoryLimit.policy
             case nil: throw .unknown(field: "key batch command", value: UInt64(tag))
             }
             keyspace.serveWaiters()
@@ -150,7 +158,9 @@ package struct KeyPartition: Sendable {
         case .repeated(let first):
             if let first { effects.append(.decided(gateway: gateway, sequence: sequence, first)) }
             return
-        case .outOfOrder: return
+        case .outOfOrder:
+            // Its former owner answered before a majority had what it answered, and died.
+            guard gateways.skip(gateway, to: seen), sequence == seen else { return }
         }
         let outcome = try perform(unit, gateway)
         var kept = outcome
@@ -241,6 +251,10 @@ package struct KeyPartition: Sendable {
         while !reader.isAtEnd {
             switch try KeyUnit.readItem(&reader) {
             case .command(let database, let arguments):
+                guard keyspace.admits(arguments) else {
+                    reply.error(Keyspace.outOfMemory)
+                    continue
+                }
                 var waiter: WaiterID?
                 if ticket != 0, let gateway, reader.isAtEnd {
                     waiter = WaiterID(gateway: gateway.rawValue, session: ticket)
@@ -249,6 +263,10 @@ package struct KeyPartition: Sendable {
                 keyspace.serveWaiters()
                 if outcome == .blocked { return .waits(reply.bytes) }
             case .transaction(let watches, let commands):
+                guard commands.allSatisfy({ keyspace.admits($0.arguments) }) else {
+                    reply.error("EXECABORT Transaction discarded because of: \(Keyspace.outOfMemory)")
+                    continue
+                }
                 guard watches.allSatisfy({ keyspace.watchVersion($0.database, $0.key) == $0.version }) else {
                     reply.nullArray()
                     continue
@@ -278,7 +296,11 @@ package struct KeyPartition: Sendable {
     ) throws(DecodeError) -> KeyOutcome {
         let logTime = keyspace.now
         keyspace.now = max(logTime, Int64(clamping: now))
-        defer { keyspace.now = logTime }
+        keyspace.isReading = true
+        defer {
+            keyspace.now = logTime
+            keyspace.isReading = false
+        }
         if bytes.first == KeyUnit.Kind.commands.rawValue { return try run(bytes, nil) }
         let unit = try KeyUnit(decoding: bytes)
         switch unit.kind {
@@ -289,10 +311,13 @@ package struct KeyPartition: Sendable {
         }
     }
 
-    /// Something is due: keys past their deadlines, or waits whose time is up.
+    /// Keys that reads have used since it was last asked, for the next entry of the log.
+    package mutating func takeUses() -> [(database: Int, key: [UInt8])] { keyspace.uses.take() }
+
+    /// Something is due: keys past their deadlines, room to make, or waits whose time is up.
     package func isDue(_ time: Timestamp) -> Bool {
         let time = Int64(clamping: time)
-        if hasMoreDue || keyspace.hasDue(time) { return true }
+        if hasMoreDue || keyspace.canMakeRoom || keyspace.hasDue(time) { return true }
         return keyspace.nextTimeout.map { $0 <= time } ?? false
     }
 }

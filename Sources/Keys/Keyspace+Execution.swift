@@ -180,7 +180,9 @@ extension Keyspace {
             var call = waiter.call
             call.isRetry = true
             var writer = RESPWriter(version: waiter.version)
-            if execute(call, &writer) == .replied {
+            let isAdmitted = admits(call.arguments)
+            if !isAdmitted { writer.error(Keyspace.outOfMemory) }
+            if !isAdmitted || execute(call, &writer) == .replied {
                 waiters.remove(id)
                 served.append(ServedWaiter(waiter: id, reply: writer.bytes))
             }

@@ -2,13 +2,14 @@ import Primitives
 
 extension Keyspace {
     /// Of the snapshot's form.
-    private static let snapshotVersion: UInt8 = 1
+    private static let snapshotVersion: UInt8 = 2
 
     /// Writes the whole replicated state: a keyspace made from it replies to the same commands alike, byte for byte,
     /// for ever. Equal states with equal histories are equal bytes, so the bytes serve as a digest too.
     ///
-    /// Not in it: `random`, which is set before each command; statistics and the times of use, which are each replica's
-    /// own; `notifications` and `served`, which the caller has emptied.
+    /// Not in it: `random`, which is set before each command; statistics and the uses that the log does not know of,
+    /// which are each replica's own; `notifications` and `served`, which the caller has emptied; `keyBytes`, which
+    /// follows from the keys.
     package func encodeSnapshot(into writer: inout ByteWriter) {
         writer.write(Keyspace.snapshotVersion)
         writer.write(seed)
@@ -21,6 +22,7 @@ extension Keyspace {
                 object.value.encode(into: &writer)
                 writer.writeVarint(UInt64(bitPattern: object.expiresAt))
                 writer.writeVarint(object.version)
+                writer.writeVarint(UInt64(object.loggedUse))
             }
             database.expires.encode(into: &writer, database.objects)
         }
@@ -46,17 +48,19 @@ extension Keyspace {
         version = try reader.readVarint()
         for bucket in removals.indices { removals[bucket] = try reader.readVarint() }
         configuration = try KeyspaceConfiguration(from: &reader)
-        let usedAt = usedNow
         for number in databases.indices {
             let objects = try KeyTable<Object>(from: &reader) { (reader) throws(DecodeError) in
                 let value = try Value(from: &reader)
                 let deadline = Int64(bitPattern: try reader.readVarint())
-                return Object(value: value, expiresAt: deadline, version: try reader.readVarint(), usedAt: usedAt)
+                let version = try reader.readVarint()
+                let usedAt = UInt32(clamping: try reader.readVarint())
+                return Object(value: value, expiresAt: deadline, version: version, usedAt: usedAt)
             }
             databases[number] = Database(
                 objects: objects,
                 expires: try ExpiryQueue(from: &reader, objects)
             )
+            keyBytes += byteCount(of: number)
         }
         waiters = try Waiters(from: &reader)
     }

@@ -21,6 +21,12 @@ package struct Keyspace: Sendable {
 
     var databases: [Database]
     let seed: UInt64
+    /// What all keys take by `byteEstimate`, kept up with each change.
+    var keyBytes = 0
+    /// The owner answers a read beside the log: what it leaves behind is this replica's own.
+    var isReading = false
+    /// Keys that reads of this replica used, until its owner tells the others (see `takeUses`).
+    var uses = UsedKeys()
 
     /// Counts each change of a key; a key's `version` is the count at its last change (WATCH).
     package internal(set) var version: UInt64 = 0
@@ -43,7 +49,22 @@ package struct Keyspace: Sendable {
         var version: UInt64
         /// Seconds since 1970 at the last use (OBJECT IDLETIME). Each replica's own: not a part of the replicated
         /// state.
-        var usedAt: UInt32 = 0
+        var usedAt: UInt32
+        /// Seconds since 1970 at the last use that the log knows of, which is what eviction looks at.
+        var loggedUse: UInt32
+
+        init(value: Value, expiresAt: Int64 = 0, version: UInt64, usedAt: UInt32) {
+            self.value = value
+            self.expiresAt = expiresAt
+            self.version = version
+            self.usedAt = usedAt
+            loggedUse = usedAt
+        }
+
+        mutating func use(_ time: UInt32) {
+            usedAt = time
+            loggedUse = time
+        }
     }
 
     struct Database: Sendable {
@@ -87,9 +108,7 @@ package struct Keyspace: Sendable {
     mutating func lookUp(_ database: Int, _ key: [UInt8], touches: Bool = true) -> Value? {
         if let slot = slot(database, key) {
             statistics.hits &+= 1
-            if touches, databases[database].objects[slot].usedAt != usedNow {
-                databases[database].objects[slot].usedAt = usedNow
-            }
+            if touches { noteUse(database, key, slot) }
             return databases[database].objects[slot].value
         }
         statistics.misses &+= 1
@@ -157,6 +176,7 @@ package struct Keyspace: Sendable {
         }
         // The only reference left is `container`: it changes in place.
         taken = .taken
+        let bytesBefore = container.byteEstimate
         let result: R
         do {
             result = try body(&container, &self)
@@ -165,6 +185,7 @@ package struct Keyspace: Sendable {
                 databases[database].objects.remove(key)
             } else if let again = databases[database].objects.find(key) {
                 databases[database].objects[again].value = container.wrapped
+                keyBytes += container.byteEstimate - bytesBefore
             }
             throw error
         }
@@ -174,13 +195,14 @@ package struct Keyspace: Sendable {
         slot = again
         let isGone = container.isEmpty && !V.staysWhenEmpty
         databases[database].objects[slot].value = container.wrapped
+        if isGone, isNew {
+            databases[database].objects.remove(key)
+            return result
+        }
+        keyBytes += isNew ? Keyspace.rowBytes(key) + container.byteEstimate : container.byteEstimate - bytesBefore
         if isGone {
-            if isNew {
-                databases[database].objects.remove(key)
-            } else {
-                remove(database, key)
-                notify(.generic, "del", database, key)
-            }
+            remove(database, key)
+            notify(.generic, "del", database, key)
         } else if isNew {
             signalNew(database, key)
         }
@@ -198,12 +220,14 @@ package struct Keyspace: Sendable {
         let known = expireIfDue(database, key)
         version &+= 1
         if let slot = known {
+            keyBytes += value.byteEstimate - databases[database].objects[slot].value.byteEstimate
             databases[database].objects[slot].value = value
             databases[database].objects[slot].version = version
-            databases[database].objects[slot].usedAt = usedNow
+            databases[database].objects[slot].use(usedNow)
             if !keepsDeadline { setDeadline(database, key, slot, expiresAt) }
             signalReady(database, key)
         } else {
+            keyBytes += Keyspace.byteEstimate(key, value)
             let slot = databases[database].objects.insert(key, Object(value: value, version: version, usedAt: usedNow))
             if expiresAt != 0 { setDeadline(database, key, slot, expiresAt) }
             signalNew(database, key)
@@ -214,6 +238,7 @@ package struct Keyspace: Sendable {
     @discardableResult
     mutating func remove(_ database: Int, _ key: [UInt8]) -> Bool {
         guard let object = databases[database].objects.remove(key) else { return false }
+        keyBytes -= Keyspace.byteEstimate(key, object.value)
         if object.expiresAt != 0 { databases[database].expires.cancelled() }
         version &+= 1
         removals[Keyspace.removalBucket(database, key)] = version
@@ -221,19 +246,12 @@ package struct Keyspace: Sendable {
         return true
     }
 
-    /// Removes a key to make room.
-    package mutating func evict(_ database: Int, _ key: [UInt8]) {
-        guard remove(database, key) else { return }
-        statistics.evicted &+= 1
-        notify(.evicted, "evicted", database, key)
-    }
-
     /// Notes that a command changed what `key` holds: its watchers are told, and those who wait at it are looked at.
     mutating func touch(_ database: Int, _ key: [UInt8]) {
         version &+= 1
         if let slot = databases[database].objects.find(key) {
             databases[database].objects[slot].version = version
-            databases[database].objects[slot].usedAt = usedNow
+            databases[database].objects[slot].use(usedNow)
         }
         signalReady(database, key)
     }
@@ -274,7 +292,7 @@ package struct Keyspace: Sendable {
         databases.contains { $0.expires.firstDeadline.map { $0 <= time } ?? false }
     }
 
-    private mutating func compactExpires(_ database: Int) {
+    mutating func compactExpires(_ database: Int) {
         guard databases[database].expires.isMostlyStale else { return }
         var fresh = ExpiryQueue()
         databases[database].objects.forEach { _, key, object in
@@ -293,6 +311,7 @@ package struct Keyspace: Sendable {
             removals[Keyspace.removalBucket(database, key)] = version
             if isWaited { signalReady(database, key) }
         }
+        keyBytes -= byteCount(of: database)
         databases[database].objects.removeAll()
         databases[database].expires = ExpiryQueue()
     }
@@ -322,6 +341,9 @@ package struct Keyspace: Sendable {
         if let slot = slot(database, key) { return databases[database].objects[slot].version << 1 | 1 }
         return removals[Keyspace.removalBucket(database, key)] << 1
     }
+
+    /// Versions that a lost owner gave to what it did are not given again: who watches one of them sees a change.
+    mutating func skipVersions() { version &+= 1 << 32 }
 
     private static func removalBucket(_ database: Int, _ key: [UInt8]) -> Int {
         let crc = key.withUnsafeBytes { CRC32C.checksum($0, seed: UInt32(truncatingIfNeeded: database)) }
@@ -366,4 +388,12 @@ package struct KeyspaceStatistics: Sendable {
     package var changes: UInt64 = 0
 
     package init() {}
+
+    package mutating func add(_ other: KeyspaceStatistics) {
+        hits &+= other.hits
+        misses &+= other.misses
+        expired &+= other.expired
+        evicted &+= other.evicted
+        changes &+= other.changes
+    }
 }

@@ -17,20 +17,31 @@ package struct KeyspaceConfiguration: Equatable, Sendable {
     package var streamNodeMaxBytes: Int64 = 4096
     /// Bytes of the longest string that a command may make.
     package var protoMaxBulkLength: Int64 = 512 << 20
-    /// Bytes that the node that owns the keys may take before it makes room by the policy; 0: no bound.
+    /// Bytes that the keys may take by `memoryEstimate` before room is made by the policy; 0: no bound.
     package var maxMemory: Int64 = 0
     package var maxMemoryPolicy = MemoryPolicy.noEviction
+    /// Keys that are looked at to find one that was unused for long.
+    package var maxMemorySamples: Int64 = 5
 
-    /// What goes when room must be made, and of what.
+    /// What goes when room must be made, and of what. Redis's LFU policies are not there: reads reach the log as uses,
+    /// not as counts.
     package enum MemoryPolicy: String, CaseIterable, Sendable {
         case volatileLRU = "volatile-lru"
-        case volatileLFU = "volatile-lfu"
         case volatileRandom = "volatile-random"
         case volatileTTL = "volatile-ttl"
         case allKeysLRU = "allkeys-lru"
-        case allKeysLFU = "allkeys-lfu"
         case allKeysRandom = "allkeys-random"
         case noEviction = "noeviction"
+
+        /// Only keys with a time to live go.
+        var isVolatile: Bool {
+            switch self {
+            case .volatileLRU, .volatileRandom, .volatileTTL: true
+            case .allKeysLRU, .allKeysRandom, .noEviction: false
+            }
+        }
+        /// Looks at when keys were used.
+        var isLRU: Bool { self == .volatileLRU || self == .allKeysLRU }
     }
 
     package init() {}
@@ -88,6 +99,8 @@ extension KeyspaceConfiguration {
         // Redis has no upper bound here; a replica that fills gigabytes for one SETRANGE answers nobody meanwhile.
         Parameter("proto-max-bulk-len", \.protoMaxBulkLength, (1 << 20)...(512 << 20), isMemory: true),
         Parameter("maxmemory", \.maxMemory, isMemory: true),
+        // The upper bound bounds the work of one eviction.
+        Parameter("maxmemory-samples", \.maxMemorySamples, 1...64),
     ]
 
     /// The names of `CONFIG` that belong here, lower-case; old names too, as Redis lists them.

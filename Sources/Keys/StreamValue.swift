@@ -76,6 +76,7 @@ package struct StreamValue: ContainerValue {
     /// By name.
     private(set) var groups: [StreamGroup] = []
     private var entryBytes = 0
+    private var groupBytes = 0
 
     package init(seed: UInt64) {}
 
@@ -87,7 +88,7 @@ package struct StreamValue: ContainerValue {
     package var wrapped: Value { .stream(self) }
 
     /// Approximate memory.
-    package var byteEstimate: Int { groups.reduce(96 + entryBytes) { $0 + $1.byteEstimate } }
+    package var byteEstimate: Int { 96 + entryBytes + groupBytes }
 
     /// The first entry that is there; 0-0 when there is none.
     var firstEntryID: StreamID { nodes.first?.ids.first ?? .zero }
@@ -268,18 +269,23 @@ package struct StreamValue: ContainerValue {
     mutating func add(_ group: StreamGroup) -> Bool {
         if find(group: group.name) != nil { return false }
         groups.insert(group, at: groupIndex(group.name))
+        groupBytes += group.byteEstimate
         return true
     }
 
     mutating func removeGroup(_ name: [UInt8]) -> Bool {
         guard let index = find(group: name) else { return false }
-        groups.remove(at: index)
+        groupBytes -= groups.remove(at: index).byteEstimate
         return true
     }
 
     subscript(group index: Int) -> StreamGroup {
         _read { yield groups[index] }
-        _modify { yield &groups[index] }
+        _modify {
+            groupBytes -= groups[index].byteEstimate
+            defer { groupBytes += groups[index].byteEstimate }
+            yield &groups[index]
+        }
     }
 
     /// A delivery moves the group on to `id`, which is greater than where it is.
@@ -324,5 +330,6 @@ package struct StreamValue: ContainerValue {
         self.groups = groups
         length = nodes.reduce(0) { $0 + $1.count }
         entryBytes = nodes.reduce(0) { $0 + $1.byteEstimate }
+        groupBytes = groups.reduce(0) { $0 + $1.byteEstimate }
     }
 }

@@ -260,10 +260,12 @@ extension Keyspace {
         var taken = Value.taken
         swap(&taken, &databases[database].objects[slot].value)
         if case .string(let held) = taken { bytes = held } else { bytes = taken.stringBytes ?? [] }
+        let bytesBefore = taken.byteEstimate
         // The only reference left is `bytes`: it changes in place.
         taken = .taken
         let result = body(&bytes)
         databases[database].objects[slot].value = .string(bytes)
+        keyBytes += Value.string(bytes).byteEstimate - bytesBefore
         if touching { touch(database, key) }
         return result
     }

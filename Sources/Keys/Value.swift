@@ -66,17 +66,6 @@ extension ContainerValue {
 }
 
 extension Value {
-    private var container: (any ContainerValue)? {
-        switch self {
-        case .string, .integer, .taken: nil
-        case .list(let held): held
-        case .hash(let held): held
-        case .set(let held): held
-        case .sortedSet(let held): held
-        case .stream(let held): held
-        }
-    }
-
     /// What `OBJECT ENCODING` says: what Redis would have with these bounds.
     package func encodingName(_ configuration: KeyspaceConfiguration) -> String {
         switch self {
@@ -94,8 +83,15 @@ extension Value {
 
     /// About how many bytes the value takes beside its place in the table.
     package var byteEstimate: Int {
-        if case .string(let bytes) = self { return 32 + bytes.count }
-        return container?.byteEstimate ?? 0
+        switch self {
+        case .string(let bytes): 32 + bytes.count
+        case .integer, .taken: 0
+        case .list(let held): held.byteEstimate
+        case .hash(let held): held.byteEstimate
+        case .set(let held): held.byteEstimate
+        case .sortedSet(let held): held.byteEstimate
+        case .stream(let held): held.byteEstimate
+        }
     }
 
     private enum Tag: UInt8 {

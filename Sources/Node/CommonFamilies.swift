@@ -1,7 +1,9 @@
 import Admin
+import Broker
 import ClusterConfiguration
 import EventLoops
 import Gateway
+import Keys
 import Primitives
 import Rooms
 
@@ -82,6 +84,31 @@ extension NodeReport {
             sum: Double(gateway.latencySumMilliseconds) / 1000,
             ["node": node]
         )
+    }
+
+    /// Of the copies of the keys that a node has: it evicts and expires what the others do.
+    static func keysFamilies(_ text: inout PrometheusText, node: String, _ keys: [BrokerStatus.Keys]) {
+        func sum(_ value: (BrokerStatus.Keys) -> Int) -> Int { keys.reduce(0) { $0 + value($1) } }
+        for (name, help, value) in [
+            ("keys", "Keys of Redis clients in this node's copies.", sum(\.count)),
+            ("keys_memory_bytes", "What they take, as INFO's used_memory counts it.", sum(\.memory)),
+            ("keys_memory_limit_bytes", "What they may take (maxmemory); 0: no bound.", sum { Int($0.maxMemory) }),
+        ] {
+            text.family(name, .gauge, help: help)
+            text.sample(value, ["node": node])
+        }
+        func total(_ field: KeyPath<KeyspaceStatistics, UInt64>) -> UInt64 {
+            keys.reduce(0) { $0 &+ $1.statistics[keyPath: field] }
+        }
+        for (name, help, value) in [
+            ("keys_evicted_total", "Keys evicted to make room.", total(\.evicted)),
+            ("keys_expired_total", "Keys whose time to live was over.", total(\.expired)),
+            ("keys_hits_total", "Look-ups that found their key.", total(\.hits)),
+            ("keys_misses_total", "Look-ups that did not.", total(\.misses)),
+        ] {
+            text.family(name, .counter, help: help)
+            text.sample(value, ["node": node])
+        }
     }
 
     static func loopFamilies(_ text: inout PrometheusText, node: String, _ shards: Shards) {

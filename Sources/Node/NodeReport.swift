@@ -222,6 +222,14 @@ struct NodeReport: Sendable {
         gauge("log_segment_files", "Segment files.", log.segmentFiles)
         gauge("log_unflushed_bytes", "Bytes in write-ahead files not yet in segments.", log.unflushedBytes)
         gauge("log_pending_appends", "Batches waiting for the disk.", reports.map(\.pendingAppends).reduce(0, +))
+        if node.configuration.keys.partitions > 0 {
+            NodeReport.keysFamilies(&text, node: node.name, brokers.map(\.keys))
+            counter(
+                "keys_unconfirmed_entries_total",
+                "Entries answered early here that no majority was known to have when the ownership was lost.",
+                sum(\.keyEntriesUnconfirmed)
+            )
+        }
         let resp = reports.compactMap(\.resp)
         if !resp.isEmpty {
             var all = RESPMetrics()

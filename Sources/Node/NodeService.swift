@@ -5,6 +5,7 @@ import Cluster
 import ClusterConfiguration
 import EventLoops
 import Gateway
+import Keys
 import Locks
 import LogStorage
 import Logging
@@ -365,6 +366,12 @@ package enum NodeService {
         settings.tailBytesPerPartition = configuration.log.tailRingBytes
         settings.keyPartitions = configuration.keys.partitions
         settings.waiterLease = configuration.keys.waiterLease
+        settings.keyAck = configuration.keys.ack == .owner ? .owner : .quorum
+        settings.keyMemory = MemoryLimit(
+            bytes: Int64(configuration.keys.maxMemory),
+            policy: KeyspaceConfiguration.MemoryPolicy(rawValue: configuration.keys.maxMemoryPolicy.rawValue)
+                ?? .noEviction
+        )
         return settings
     }
 

@@ -97,6 +97,15 @@ public struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
         return .repeated(back <= count ? rows[row].outcomes[Int(count - back)] : nil)
     }
 
+    /// The gateway has seen the outcomes of all below `sequence`, so what is missing here was answered and is lost.
+    /// True when something was missing.
+    @inlinable public mutating func skip(_ gateway: GatewayID, to sequence: UInt64) -> Bool {
+        guard let row = row(of: gateway), rows[row].next < sequence else { return false }
+        rows[row].next = sequence
+        rows[row].outcomes.removeAll()
+        return true
+    }
+
     /// Notes the outcome of a fresh command.
     @inlinable public mutating func record(
         _ gateway: GatewayID,

@@ -74,7 +74,6 @@ struct ConfigParameter: Sendable {
         ConfigParameter("maxclients", .integer(1...Int64(UInt32.max)), ""),
         ConfigParameter("maxmemory-clients", .text, "0"),
         ConfigParameter("maxmemory-eviction-tenacity", .integer(0...100), "10"),
-        ConfigParameter("maxmemory-samples", .integer(1...Int64(Int32.max)), "5"),
         ConfigParameter("min-replicas-max-lag", .integer(0...Int64(Int32.max)), "10"),
         ConfigParameter("min-replicas-to-write", .integer(0...Int64(Int32.max)), "0"),
         ConfigParameter("no-appendfsync-on-rewrite", .yesNo, "no"),

@@ -14,13 +14,15 @@ struct KeyspaceFigures {
     var waiters: Int64 = 0
     var maxMemory: Int64 = 0
     var policy = "noeviction"
+    /// What keys take, by estimate.
+    var memory: Int64 = 0
     /// Keys and expiring keys by database.
     var databases: [(keys: Int64, expires: Int64)] = Array(repeating: (0, 0), count: 16)
 
     mutating func add(_ reply: [UInt8]) {
         let elements = ReplyScanner.elements(reply) ?? []
         let numbers = elements.map { ReplyScanner.integer(Array(reply[$0])) ?? 0 }
-        guard numbers.count >= 8 else { return }
+        guard numbers.count >= 9 else { return }
         hits &+= numbers[0]
         misses &+= numbers[1]
         expired &+= numbers[2]
@@ -29,7 +31,8 @@ struct KeyspaceFigures {
         waiters &+= numbers[5]
         maxMemory = numbers[6]
         policy = String(decoding: ReplyScanner.bulk(reply[elements[7]]) ?? [], as: UTF8.self)
-        for (database, place) in stride(from: 8, to: numbers.count - 1, by: 2).enumerated() where database < 16 {
+        memory &+= numbers[8]
+        for (database, place) in stride(from: 9, to: numbers.count - 1, by: 2).enumerated() where database < 16 {
             databases[database].keys &+= numbers[place]
             databases[database].expires &+= numbers[place + 1]
         }
@@ -174,8 +177,8 @@ extension RESPConnection {
     private func memoryRows(_ keys: KeyspaceFigures) -> [(String, String)] {
         let process = ProcessFigures()
         return [
-            ("used_memory", String(process.residentBytes)),
-            ("used_memory_human", RESPConnection.human(process.residentBytes)),
+            ("used_memory", String(keys.memory)),
+            ("used_memory_human", RESPConnection.human(UInt64(clamping: keys.memory))),
             ("used_memory_rss", String(process.residentBytes)),
             ("used_memory_rss_human", RESPConnection.human(process.residentBytes)),
             ("used_memory_peak", String(process.peakBytes)),

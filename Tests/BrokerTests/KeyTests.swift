@@ -105,6 +105,114 @@ struct KeyTests {
         #expect(left[1].reply(rest) == "*1\r\n$1\r\nb\r\n")
     }
 
+    @Test("CA-13 RS-09 the file's memory limit is in the log; reads at the owner count; CONFIG SET outlives the owner")
+    func memory() throws {
+        let (cluster, clients) = try ChannelTests.start {
+            $0.keyPartitions = 1
+            $0.keyMemory = MemoryLimit(bytes: 60 << 10, policy: .allKeysLRU)
+        }
+        let partition = PartitionID(UInt32(cluster.broker(1).settings.partitions))
+        func keyspace(_ number: Int) -> Keyspace? { cluster.broker(number).keyPartition(partition)?.keyspace }
+        func run(_ line: String, isReadOnly: Bool = false) -> String {
+            let command = clients[0].execute(line, isReadOnly: isReadOnly)
+            cluster.run(milliseconds: 10)
+            MiniClient.deliver(cluster, clients)
+            return clients[0].reply(command)
+        }
+        #expect(keyspace(1)?.configuration.maxMemory == 60 << 10)
+        #expect(run(".configure maxmemory-samples 64") == "+OK\r\n")
+        for number in 0..<100 { #expect(run("SET key\(number) value") == "+OK\r\n") }
+        cluster.run(milliseconds: 3000)
+        for number in 0..<20 { #expect(run("GET key\(number)", isReadOnly: true) == "$5\r\nvalue\r\n") }
+        for number in 0..<90 { #expect(run("SET more\(number) value") == "+OK\r\n") }
+        for number in 0..<20 { #expect(run("EXISTS key\(number)", isReadOnly: true) == ":1\r\n") }
+        cluster.run(milliseconds: 200)
+        for number in 1...3 {
+            let keys = try #require(keyspace(number))
+            #expect(keys.statistics.evicted > 20)
+            #expect(keys.keyCount(0) < 170)
+            #expect(keys.memoryEstimate < 61 << 10)
+        }
+        #expect(run(".configure maxmemory 5mb") == "+OK\r\n")
+        let owner = try #require(cluster.keyOwner())
+        if owner != 1 { cluster.kill(owner) } else { cluster.broker(1).handOver(keyPartition: 0) }
+        cluster.run(milliseconds: 4000)
+        #expect(cluster.keyOwner() != owner)
+        #expect(run("SET after value") == "+OK\r\n")
+        #expect(keyspace(1)?.configuration.maxMemory == 5 << 20)
+        #expect(cluster.broker(1).status().keys.maxMemory == 5 << 20)
+    }
+
+    @Test(
+        "RS-11 with keys.ack owner a write is answered before a majority has it; with quorum it is not",
+        arguments: [false, true]
+    )
+    func answeredEarly(isEarly: Bool) throws {
+        let (cluster, clients) = try ChannelTests.start {
+            $0.keyPartitions = 1
+            $0.keyAck = isEarly ? .owner : .quorum
+        }
+        let owner = try #require(cluster.keyOwner())
+        let client = clients[owner - 1]
+        let before = client.execute("SET key before")
+        cluster.run(milliseconds: 50)
+        MiniClient.deliver(cluster, clients)
+        #expect(client.reply(before) == "+OK\r\n")
+        #expect(cluster.broker(owner).keyEntriesAhead == 0, "a majority has it by now")
+        cluster.blackhole(owner)
+        let writes = (0..<3).map { client.execute("RPUSH list \($0)") }
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, clients)
+        if isEarly {
+            #expect(writes.map { client.reply($0) } == [":1\r\n", ":2\r\n", ":3\r\n"])
+            #expect(cluster.broker(owner).keyEntriesAhead > 0)
+        } else {
+            for write in writes { #expect(client.keys[write] == nil) }
+        }
+    }
+
+    @Test("RS-11 CL-06 what an owner answered early is lost with it, nothing else: states agree, clients go on")
+    func lostEarly() throws {
+        let (cluster, clients) = try ChannelTests.start {
+            $0.keyPartitions = 1
+            $0.keyAck = .owner
+        }
+        let partition = PartitionID(UInt32(cluster.broker(1).settings.partitions))
+        let owner = try #require(cluster.keyOwner())
+        let client = clients[owner - 1]
+        let other = clients[owner % 3]
+        func run(_ client: MiniClient, _ line: String, isReadOnly: Bool = false) -> String {
+            let command = client.execute(line, isReadOnly: isReadOnly)
+            cluster.run(milliseconds: 20)
+            MiniClient.deliver(cluster, clients)
+            return client.keys[command] == nil ? "nothing" : client.reply(command)
+        }
+        func version(_ number: Int) -> UInt64? {
+            cluster.broker(number).keyPartition(partition)?.keyspace.watchVersion(0, Array("key".utf8))
+        }
+        #expect(run(client, "SET key before") == "+OK\r\n")
+        #expect(run(other, "SET key again") == "+OK\r\n")
+        let versionBefore = try #require(version(owner))
+        cluster.blackhole(owner)
+        for number in 0..<5 { #expect(run(client, "SET key lost\(number)") == "+OK\r\n") }
+        #expect(version(owner) == versionBefore, "what stays is what a majority has")
+        cluster.run(milliseconds: 5000)
+        #expect(cluster.broker(owner).counters.keyEntriesUnconfirmed > 0)
+        #expect(cluster.keyOwner().map { $0 != owner } == true)
+        #expect(run(other, "GET key", isReadOnly: true) == "$5\r\nagain\r\n")
+        #expect(run(other, "SET key after") == "+OK\r\n")
+        let now = try #require(version(owner % 3 + 1))
+        #expect(now > versionBefore + 1 << 32, "no version of a lost change comes again")
+        cluster.heal()
+        cluster.run(milliseconds: 3000)
+        // Its gateway goes on behind what was answered and is lost.
+        for number in 0..<3 { #expect(run(client, "RPUSH list \(number)") == ":\(number + 1)\r\n") }
+        #expect(run(client, "GET key", isReadOnly: true) == "$5\r\nafter\r\n")
+        cluster.run(milliseconds: 500)
+        let states = (1...3).map { cluster.broker($0).keyPartition(partition)?.encodeSnapshot() }
+        #expect(states[0] != nil && states[0] == states[1] && states[1] == states[2])
+    }
+
     @Test("RS-13 the waits of a node that is gone for good take nothing")
     func deadNode() throws {
         let (cluster, clients) = try KeyTests.start()

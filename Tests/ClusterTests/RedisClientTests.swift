@@ -182,5 +182,53 @@ extension RealProcesses {
                 await browser.close()
             }
         }
+
+        @Test(
+            "RS-11 redis-py at three nodes whose keys are answered by their owner alone",
+            .enabled(if: Python.hasRedis, "needs a Python with redis; see VENCEJO_PYTHON"),
+            .timeLimit(.minutes(3))
+        )
+        func ownerAck() async throws {
+            var options = redisClients()
+            options.sections = "[keys]\nack = \"owner\"\n"
+            try await ProcessCluster.run(options) { cluster in
+                try await cluster.startAndAwaitReady()
+                let ports = cluster.nodes.map { String($0.resp) }
+                let result = try await Python.run("redis_shim.py", ports + ["3"])
+                #expect(result.exit == .code(0), "\(result.lines)")
+                #expect(result.lines.last == "good")
+                let metrics = try await cluster.admin(0).get("/metrics").text
+                #expect(metrics.contains("keys_unconfirmed_entries_total{"))
+            }
+        }
+
+        @Test(
+            "CA-13 CA-14 RS-09 RB-07 X-27 keys leave when memory is short, and rooms keep their log",
+            .enabled(if: Python.hasRedis, "needs a Python with redis; see VENCEJO_PYTHON"),
+            .timeLimit(.minutes(3))
+        )
+        func memory() async throws {
+            var options = redisClients()
+            options.sections = "[keys]\nmax_memory = \"1mb\"\nmax_memory_policy = \"allkeys-lru\"\n"
+            try await ProcessCluster.run(options) { cluster in
+                try await cluster.startAndAwaitReady()
+                let browser = try await cluster.client(1, alone: true)
+                for number in 0..<50 { _ = try await browser.publish("kept", Array("\(number)".utf8)) }
+                let ports = cluster.nodes.map { String($0.resp) }
+                let result = try await Python.run("redis_memory.py", ports)
+                #expect(result.exit == .code(0), "\(result.lines)")
+                #expect(result.lines.last == "good")
+                let history = try await browser.history("kept", limit: 100)
+                #expect(history.messages.map { String(decoding: $0.data, as: UTF8.self) } == (0..<50).map(String.init))
+                await browser.close()
+                let metrics = try await cluster.admin(0).get("/metrics").text.split(separator: "\n")
+                func value(_ name: String) -> Int? {
+                    metrics.first { $0.hasPrefix("\(name){") }?.split(separator: " ").last.flatMap { Int($0) }
+                }
+                #expect(value("keys_memory_limit_bytes") == 1 << 30)
+                #expect(try #require(value("keys_memory_bytes")) > 1 << 20)
+                #expect(try #require(value("keys_evicted_total")) > 1500)
+            }
+        }
     }
 }

@@ -223,6 +223,36 @@ struct ConnectionTests {
         await server.stop()
     }
 
+    @Test("RS-09 CA-13 RB-07 the runbook's words act: CONFIG SET maxmemory, its policy, INFO memory")
+    func memory() async throws {
+        let server = try await LocalRESPServer.start()
+        let client = try RESPClient(server)
+        let info = client("INFO memory")
+        #expect(field(info, "maxmemory_policy") == "noeviction")
+        #expect(field(info, "maxmemory") == "0")
+        // As programs do that look for room: so much above what is used now.
+        let used = try #require(field(info, "used_memory").flatMap { Int($0) })
+        #expect(client("CONFIG SET maxmemory \(used + 100 * 1024)") == "OK")
+        var count = 0
+        while count < 10_000, client("SET key\(count) value") == "OK" { count += 1 }
+        #expect(count > 100 && count < 10_000)
+        #expect(client("SET one more") == "-OOM command not allowed when used memory > 'maxmemory'.")
+        let full = try #require(field(client("INFO memory"), "used_memory").flatMap { Int($0) })
+        #expect(full > used + 100 * 1024 && full < used + 101 * 1024)
+        #expect(client("GET key0") == "value")
+        #expect(client("MULTI") == "OK")
+        #expect(client("SET one more") == "QUEUED")
+        #expect(client("EXEC").hasPrefix("-EXECABORT Transaction discarded because of: OOM"))
+        #expect(client("CONFIG SET maxmemory-policy allkeys-lru") == "OK")
+        for number in 0..<count { #expect(client("SET other\(number) value") == "OK") }
+        let after = try #require(field(client("INFO memory"), "used_memory").flatMap { Int($0) })
+        #expect(after < used + 101 * 1024)
+        let evicted = try #require(field(client("INFO stats"), "evicted_keys").flatMap { Int($0) })
+        #expect(evicted >= count)
+        #expect(client("DBSIZE") == ":\(2 * count - evicted)")
+        await server.stop()
+    }
+
     @Test("RS-09 CONFIG: patterns, several at once, all or none, sizes, and it acts")
     func config() async throws {
         let server = try await LocalRESPServer.start()
@@ -231,6 +261,7 @@ struct ConnectionTests {
         #expect(
             client("CONFIG GET maxmemory maxmemory-policy") == "[maxmemory-policy allkeys-lru maxmemory 1073741824]"
         )
+        #expect(client("CONFIG SET maxmemory-policy allkeys-lfu").contains("must be one of the following"))
         #expect(client("CONFIG SET maxclients 77 hash-max-listpack-entries nope").hasPrefix("-ERR CONFIG SET failed"))
         #expect(client("CONFIG GET maxclients") == "[maxclients 10000]")
         #expect(client("CONFIG SET nope 1") == "-ERR Unknown option or number of arguments for CONFIG SET - 'nope'")

@@ -12,9 +12,11 @@ final class KeyClient: Client {
         case pusher
         /// Takes them, waiting when there are none.
         case popper
+        /// Fills the memory with keys that may go at any time.
+        case filler
     }
 
-    private let role: Role
+    private var role: Role
     private var pending: (command: UInt64, row: Int?, ticket: UInt64?)?
     private var isStopped = false
     private var asked = 0
@@ -29,6 +31,7 @@ final class KeyClient: Client {
             case 4: .pusher
             default: .popper
             }
+        if simulation.swarm.broker.keyMemory.bytes > 0, simulation.clientChance.chance(1, in: 3) { role = .filler }
         most = simulation.clientChance.pick(10...40)
         super.init(simulation)
     }
@@ -99,6 +102,12 @@ final class KeyClient: Client {
         case .popper:
             line = ["BLPOP", "list", simulation.clientChance.chance(1, in: 2) ? "0" : "0.3"]
             waits = true
+        case .filler:
+            let key = "filler\(simulation.clientChance.below(60))"
+            isReadOnly = simulation.clientChance.chance(1, in: 4)
+            let value = String(repeating: "x", count: 1000)
+            let life = String(simulation.clientChance.pick(500...60_000))
+            line = isReadOnly ? ["GET", key] : ["SET", key, value, "PX", life]
         }
         var unit = KeyUnit(kind: .commands)
         unit.items = [.command(database: 0, arguments: line.map { Array($0.utf8) })]
@@ -195,13 +204,31 @@ final class KeyClient: Client {
 
     private func popped(_ value: UInt64) {
         if !simulation.pushed.contains(value) { simulation.fail("\(value) was popped and never pushed") }
-        if !simulation.popped.insert(value).inserted { simulation.fail("\(value) was popped twice") }
+        if !simulation.popped.insert(value).inserted { simulation.poppedTwice.insert(value) }
     }
 }
 
 extension Simulation {
-    /// Every answer about a key is explained by one order of all commands.
+    /// An owner that answers early, and everything that it has answered, is gone or will be.
+    func noteKeysAhead(_ node: SimulatedNode, isDying: Bool) {
+        for broker in node.brokers
+        where broker.counters.keyEntriesUnconfirmed > 0 || (isDying && broker.keyEntriesAhead > 0) {
+            mayLackKeys = true
+        }
+    }
+
+    /// Every answer about a key is explained by one order of all commands. Where an owner was lost with something that
+    /// it had answered early, every answer was at least true of some state: nothing is read that nobody wrote.
     func judgeKeys() {
+        for node in nodes {
+            noteKeysAhead(node, isDying: false)
+            for broker in node.brokers where broker.status().keys.statistics.evicted > 0 { sometimes.note(.keyEvicted) }
+        }
+        if swarm.keyPartitions > 0, swarm.broker.keyAck == .owner {
+            sometimes.note(mayLackKeys ? .keyAnsweredEarly : .keyKeptEarly)
+        }
+        guard !mayLackKeys else { return judgeLossyKeys() }
+        for value in poppedTwice.sorted() { fail("\(value) was popped twice") }
         var histories: [KeyHistory] = []
         for (key, operation) in keyOperations {
             if let row = histories.firstIndex(where: { $0.key == key }) {
@@ -213,6 +240,30 @@ extension Simulation {
         for history in histories {
             sometimes.note(.keyHistoryJudged)
             if let violation = history.violation() { fail(violation) }
+        }
+    }
+}
+
+extension Simulation {
+    private func judgeLossyKeys() {
+        var written: [String: Set<UInt64>] = [:]
+        var increments: [String: UInt64] = [:]
+        for (key, operation) in keyOperations {
+            switch operation.action {
+            case .set(let value): written[key, default: []].insert(value)
+            case .increment: increments[key, default: 0] += 1
+            case .get: break
+            }
+        }
+        for (key, operation) in keyOperations {
+            guard let result = operation.result, result != 0 else { continue }
+            switch operation.action {
+            case .set: break
+            case .increment where result > increments[key] ?? 0: fail("\(key) was counted to \(result)")
+            case .get where result > increments[key] ?? 0 && written[key]?.contains(result) != true:
+                fail("\(key) was read as \(result), which nobody wrote")
+            case .increment, .get: break
+            }
         }
     }
 }

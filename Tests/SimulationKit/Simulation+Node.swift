@@ -109,6 +109,7 @@ extension Simulation {
         trace.line(now) { "node \(node.id) dies: \(death)" }
         let connections = node.connections
         noteCounters(node)
+        noteKeysAhead(node, isDying: true)
         node.die()
         switch death {
         case .kill: node.disk.crash(keeping: .everything)

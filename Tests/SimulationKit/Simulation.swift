@@ -41,6 +41,9 @@ package final class Simulation {
     var keyOperations: [(key: String, operation: KeyHistory.Operation)] = []
     var pushed: Set<UInt64> = []
     var popped: Set<UInt64> = []
+    var poppedTwice: Set<UInt64> = []
+    /// An owner of keys was lost that had answered what a majority may not have had.
+    var mayLackKeys = false
     /// The one node whose disk may decay: every partition keeps a quorum of sound replicas.
     var fragileNode: Int
     /// Nodes that a liveness run leaves alone; all of them otherwise.

@@ -39,6 +39,9 @@ package enum Sometimes: String, CaseIterable, Sendable {
     case keyWaited = "command waited for a key"
     case keyServed = "wait for a key ended"
     case keyHistoryJudged = "history of a key explained"
+    case keyEvicted = "key evicted"
+    case keyAnsweredEarly = "owner of keys lost with what it had answered early"
+    case keyKeptEarly = "owner of keys answered early and lost nothing"
     case shardCrossed = "publish crossed shards"
 }
 

@@ -1,4 +1,5 @@
 import Broker
+import Keys
 import LogStorage
 import Primitives
 import Raft
@@ -77,6 +78,12 @@ struct Swarm {
         broker.keyPartitions = keyPartitions
         broker.pollInterval = chance.pick([.milliseconds(100), .milliseconds(500)])
         broker.waiterLease = chance.pick([.milliseconds(300), .milliseconds(1500)])
+        if options.planted == nil, chance.chance(1, in: 3) { broker.keyAck = .owner }
+        // What is judged has no time to live; what has one is there to go.
+        if chance.chance(1, in: 3) {
+            let policy: KeyspaceConfiguration.MemoryPolicy = chance.pick([.volatileLRU, .volatileRandom, .volatileTTL])
+            broker.keyMemory = MemoryLimit(bytes: 60 << 10, policy: policy)
+        }
     }
 
     private static func add<T: Equatable>(_ wanted: [T], to list: inout [T]) {
