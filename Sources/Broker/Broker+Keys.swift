@@ -91,7 +91,9 @@ extension Broker {
         }
         for var message in served {
             // A gateway may have sent nothing yet to this owner.
-            guard let node = (replica.ahead ?? replica.keys)?.node(of: message.gateway).map({ NodeID($0) }) else { continue }
+            guard let node = (replica.ahead ?? replica.keys)?.node(of: message.gateway).map({ NodeID($0) }) else {
+                continue
+            }
             if node != settings.node {
                 for row in message.replies.indices where message.replies[row].bytes.count > PeerFrame.repliesLimit {
                     message.replies[row].bytes = Broker.errors(1, "the reply is too long to pass between nodes")
@@ -146,17 +148,28 @@ extension Broker {
 
     // MARK: For the shim
 
-    /// Gives the leadership of a key partition to another replica.
-    package func handOver(keyPartition: Int) {
-        let group = GroupID(partition: PartitionID(UInt32(settings.partitions + keyPartition)))
-        guard let replica = replica(group), replica.raft.role == .leader, let target = bestFollower(replica) else {
-            return
+    /// What the owner of a key partition knows beside the keys.
+    private func answerAsOwner(_ replica: Replica, _ unit: ArraySlice<UInt8>) -> KeyOutcome? {
+        switch unit.first {
+        case KeyUnit.Kind.replicas.rawValue:
+            // Who answers before the others have it promises nothing of them.
+            guard replica.ahead == nil else { return Broker.number(0) }
+            let status = replica.raft.status()
+            return Broker.number(
+                status.peers.count { $0.id != settings.node && $0.match >= replica.raft.commitIndex }
+            )
+        case KeyUnit.Kind.handOver.rawValue:
+            guard let target = bestFollower(replica) else { return Broker.number(0) }
+            // The placement's first choice does not take it back at once.
+            replica.nextReturn = now + settings.rebalanceInterval * 30
+            replica.raft.transferLeadership(to: target)
+            mark(replica)
+            return Broker.number(1)
+        default: return nil
         }
-        // The placement's first choice does not take it back at once.
-        replica.nextReturn = now + settings.rebalanceInterval * 30
-        replica.raft.transferLeadership(to: target)
-        mark(replica)
     }
+
+    private static func number(_ value: Int) -> KeyOutcome { .replied(Array(":\(value)\r\n".utf8)) }
 
     /// Saves the key partitions that are here, whether or not a snapshot is due.
     package func saveKeys() {
@@ -171,21 +184,12 @@ extension Broker {
         for number in 0..<settings.keyPartitions {
             let row = settings.partitions + number
             guard let relay = relays[row] else { continue }
-            let replica = replicas[row + 1]
-            var inSync = 0
-            // Who answers before the others have it promises nothing of them.
-            if let replica, replica.isServing, replica.ahead == nil {
-                inSync = replica.raft.status().peers.count {
-                    $0.id != settings.node && $0.match >= replica.raft.commitIndex
-                }
-            }
             list.append(
                 KeyOwnership(
                     partition: number,
                     owner: relay.owner,
                     term: relay.ownerTerm,
-                    replicas: placement?.replicas[row] ?? [],
-                    inSync: inSync
+                    replicas: placement?.replicas[row] ?? []
                 )
             )
         }
@@ -275,6 +279,7 @@ extension Broker {
     private func answer(_ row: Replica.PendingKeyRead, _ replica: Replica) {
         guard let partition = replica.group.partition else { return }
         guard replica.isServing else { return refuse(row, partition) }
+        if let outcome = answerAsOwner(replica, row.unit) { return reply(outcome, to: row.asker, partition) }
         // What this node's shim encoded it can decode; a peer of another version is told that nobody knows.
         let read = row.unit.withUnsafeBytes { unit in
             replica.withKeys { try? $0.read(unit, from: row.gateway, now: wall) }
@@ -301,6 +306,4 @@ package struct KeyOwnership: Equatable, Sendable {
     package var owner: NodeID?
     package var term: Term
     package var replicas: [NodeID]
-    /// Replicas besides the owner that hold all that is committed; known at the owner only.
-    package var inSync: Int
 }

@@ -177,7 +177,7 @@ package struct KeyPartition: Sendable {
         if bytes.first == KeyUnit.Kind.commands.rawValue { return try run(bytes, gateway) }
         let unit = try KeyUnit(decoding: bytes)
         switch unit.kind {
-        case .commands: return .unknown
+        case .commands, .replicas, .handOver: return .unknown
         case .versions: return .replied(versions(unit.keys))
         case .done:
             for ticket in unit.tickets { served[WaiterID(gateway: gateway.rawValue, session: ticket)] = nil }
@@ -307,7 +307,7 @@ package struct KeyPartition: Sendable {
         case .commands: return .unknown
         case .versions: return .replied(versions(unit.keys))
         case .poll: return .replied(poll(unit.tickets, gateway))
-        case .done, .cancel, .unblock, .hello: return .unknown
+        case .done, .cancel, .unblock, .hello, .replicas, .handOver: return .unknown
         }
     }
 

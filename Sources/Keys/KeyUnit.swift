@@ -25,6 +25,11 @@ package struct KeyUnit: Equatable, Sendable {
         case unblock = 5
         /// The first of a gateway's life: says which node and shard it serves, so that its former lives are forgotten.
         case hello = 6
+        /// How many replicas besides the owner have everything (WAIT): `:n`, said by the owner's broker. Reads only.
+        case replicas = 7
+        /// The owner gives the partition to another replica (FAILOVER): `:1`, or `:0` when none can take it. The same
+        /// way as a read.
+        case handOver = 8
     }
 
     package enum Item: Equatable, Sendable {
@@ -108,6 +113,7 @@ package struct KeyUnit: Equatable, Sendable {
         case .hello:
             writer.write(node)
             writer.write(shard)
+        case .replicas, .handOver: break
         }
         return writer.bytes
     }
@@ -161,6 +167,7 @@ package struct KeyUnit: Equatable, Sendable {
         case .hello:
             node = try reader.read(UInt64.self)
             shard = try reader.read(UInt32.self)
+        case .replicas, .handOver: break
         }
         try reader.expectEnd()
     }

@@ -37,20 +37,12 @@ final class Shim: Sendable {
     ) {
         self.members = members
         self.me = members.firstIndex { $0.id == me } ?? 0
-        let none = RESPTopology.KeyPartition(owner: nil, replicas: [], inSync: 0, epoch: 0)
+        let none = RESPTopology.KeyPartition(owner: nil, replicas: [], epoch: 0)
         state = RankedLock(
             .registry,
             State(partitions: Array(repeating: none, count: configuration.keys.partitions), alive: [me])
         )
-        let first = configuration.cluster.partitions
         let actions = RESPActions(
-            failover: { partition in
-                let all = runtimes()
-                let runtime = all[(first + partition) % all.count]
-                let isOurs = runtime.keyOwnership.withLock { $0.contains(partition) }
-                if isOurs { runtime.post(.call { $0.broker.handOver(keyPartition: partition) }) }
-                return isOurs
-            },
             snapshot: { for runtime in runtimes() { runtime.post(.call { $0.broker.saveKeys() }) } },
             lastSnapshot: { runtimes().map { $0.lastKeySnapshot.withLock { $0 } }.max() ?? 0 }
         )
@@ -105,7 +97,6 @@ final class Shim: Sendable {
                     owner: owner,
                     replicas: row.replicas.compactMap { id in members.firstIndex { $0.id == id } }
                         .filter { $0 != owner },
-                    inSync: row.inSync,
                     epoch: row.term
                 )
             }

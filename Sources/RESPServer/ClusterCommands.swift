@@ -160,9 +160,22 @@ extension RESPConnection {
         if arguments.count > 2, !["force", "takeover"].contains(word(arguments[2])) || arguments.count > 3 {
             return fail("ERR syntax error")
         }
-        guard let partition = topology.owned(by: topology.me).first ?? topology.partitions.indices.first,
-            shard.node.actions.failover(partition)
-        else { return fail("ERR there is no replica that could take over") }
-        reply.ok()
+        let text = "ERR there is no replica that could take over"
+        guard let partition = topology.owned(by: topology.me).first ?? topology.partitions.indices.first else {
+            return fail(text)
+        }
+        handOver(partition, orElse: text)
+    }
+
+    /// Asks the owner of a key partition, wherever it is, to give it to another replica.
+    func handOver(_ partition: Int, orElse text: String) {
+        ask([partition], KeyUnit(kind: .handOver).encoded(), isReadOnly: true) { replies in
+            if Decimal.integer(replies[0].dropFirst().dropLast(2)) == 1 {
+                self.reply.ok()
+            } else {
+                self.fail(text)
+            }
+            self.completeCommand()
+        }
     }
 }

@@ -231,24 +231,43 @@ extension RESPConnection {
             return fail("ERR timeout is not an integer or out of range")
         }
         guard timeout >= 0 else { return fail("ERR timeout is negative") }
-        let have = replicasInSync
-        if Int64(have) >= count || transaction != nil || script != nil { return reply.integer(have) }
         let deadline = timeout == 0 ? Instant.distantFuture : shard.now + .milliseconds(UInt64(timeout))
-        replicasWanted = (count, deadline)
-        waiting = .replicas
+        // In a transaction nothing waits.
+        replicasWanted = (script == nil ? count : 0, deadline)
         shard.waitingForReplicas.append(self)
+        askForReplicas()
     }
 
-    private var replicasInSync: Int { shard.node.topology?.partitions.map(\.inSync).min() ?? 0 }
+    /// The owners say how many have what is committed now, and that includes what this connection was answered.
+    private func askForReplicas() {
+        let unit = KeyUnit(kind: .replicas).encoded()
+        ask(Array(0..<keyPartitions), unit, isReadOnly: true, isLenient: true) { replies in
+            let counts = replies.map { Decimal.integer($0.dropFirst().dropLast(2)) ?? 0 }
+            self.replicasCounted(counts.min() ?? 0)
+        }
+    }
 
-    func checkReplicas() {
-        guard waiting == .replicas, let wanted = replicasWanted else { return }
-        let have = replicasInSync
-        guard Int64(have) >= wanted.count || shard.now >= wanted.deadline else { return }
+    private func replicasCounted(_ have: Int64) {
+        guard let wanted = replicasWanted else { return }
+        guard have >= wanted.count || shard.now >= wanted.deadline else {
+            // Asked again at the next tick.
+            waiting = .replicas
+            return
+        }
         replicasWanted = nil
         shard.waitingForReplicas.removeAll { $0 === self }
-        reply.integer(have)
+        reply.integer(Int(have))
         completeCommand()
+    }
+
+    /// At every tick.
+    func checkReplicas() {
+        guard let wanted = replicasWanted else { return }
+        if waiting == .replicas { return askForReplicas() }
+        guard waiting == .query, shard.now >= wanted.deadline else { return }
+        // No owner has answered in time.
+        query = nil
+        replicasCounted(0)
     }
 
     func lolwut() { reply.verbatim("Vencejo \(settings.version) (Redis ver. \(RESPConnection.redisVersion))\n") }

@@ -98,25 +98,21 @@ package struct RESPSettings: Sendable {
 /// What the shim asks of its node besides keys and channels. The closures are called on a shard's loop and return at
 /// once.
 package struct RESPActions: Sendable {
-    /// CLUSTER FAILOVER and SENTINEL FAILOVER: hand a key partition over to another replica. False: there is none.
-    package var failover: @Sendable (_ keyPartition: Int) -> Bool
     /// BGSAVE, SAVE, BGREWRITEAOF: snapshot the key partitions that are here.
     package var snapshot: @Sendable () -> Void
     /// When the last snapshot was saved; milliseconds since 1970.
     package var lastSnapshot: @Sendable () -> Timestamp
 
     package init(
-        failover: @escaping @Sendable (Int) -> Bool,
         snapshot: @escaping @Sendable () -> Void,
         lastSnapshot: @escaping @Sendable () -> Timestamp
     ) {
-        self.failover = failover
         self.snapshot = snapshot
         self.lastSnapshot = lastSnapshot
     }
 }
 
-/// Who owns which keys, for the cluster and Sentinel faces, ROLE and WAIT.
+/// Who owns which keys, for the cluster and Sentinel faces, and ROLE.
 package struct RESPTopology: Equatable, Sendable {
     package struct Node: Equatable, Sendable {
         /// 40 hex digits.
@@ -143,15 +139,12 @@ package struct RESPTopology: Equatable, Sendable {
         package var owner: Int?
         /// Indices of the other replicas.
         package var replicas: [Int]
-        /// Replicas besides the owner that hold everything that was acknowledged.
-        package var inSync: Int
         /// The owner's term.
         package var epoch: UInt64
 
-        package init(owner: Int?, replicas: [Int], inSync: Int, epoch: UInt64) {
+        package init(owner: Int?, replicas: [Int], epoch: UInt64) {
             self.owner = owner
             self.replicas = replicas
-            self.inSync = inSync
             self.epoch = epoch
         }
     }

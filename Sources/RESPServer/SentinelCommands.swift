@@ -42,7 +42,7 @@ extension RESPConnection {
             for index in others { write(fields: sentinelFields(topology.nodes[index])) }
         case "ckquorum": checkQuorum(topology)
         case "failover":
-            if shard.node.actions.failover(0) { reply.ok() } else { fail("NOGOODSLAVE No suitable replica to promote") }
+            handOver(0, orElse: "NOGOODSLAVE No suitable replica to promote")
         default:
             guard let master = topology.master else { return reply.nullArray() }
             reply.array(2)

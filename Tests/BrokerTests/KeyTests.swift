@@ -135,7 +135,7 @@ struct KeyTests {
         }
         #expect(run(".configure maxmemory 5mb") == "+OK\r\n")
         let owner = try #require(cluster.keyOwner())
-        if owner != 1 { cluster.kill(owner) } else { cluster.broker(1).handOver(keyPartition: 0) }
+        if owner != 1 { cluster.kill(owner) } else { _ = clients[0].handOver() }
         cluster.run(milliseconds: 4000)
         #expect(cluster.keyOwner() != owner)
         #expect(run("SET after value") == "+OK\r\n")

@@ -279,6 +279,14 @@ final class MiniClient {
         return token.command
     }
 
+    /// Asks the keys' owner to hand them over.
+    func handOver() -> UInt64 {
+        let token = token()
+        let unit = KeyUnit(kind: .handOver).encoded()
+        cluster.broker(number).execute(token, keyPartition: 0, unit: unit, isReadOnly: true)
+        return token.command
+    }
+
     /// The replies to a unit, or what became of it.
     func reply(_ command: UInt64) -> String {
         switch keys[command] {

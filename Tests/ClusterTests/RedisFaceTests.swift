@@ -97,6 +97,41 @@ extension RealProcesses {
         }
 
         @Test(
+            "RS-16 RS-19 WAIT counts replicas at any node, and FAILOVER moves the keys whichever node is asked",
+            .timeLimit(.minutes(3))
+        )
+        func waitAndFailover() async throws {
+            try await ProcessCluster.run(redisClients()) { cluster in
+                try await cluster.startAndAwaitReady()
+                func owner() async throws -> Int? {
+                    let name = try await cluster.status(0).partitions.last?.owner
+                    return cluster.nodes.firstIndex { $0.id == name }
+                }
+                #expect(try await eventually(within: 30) { try await owner() != nil })
+                for node in cluster.nodes {
+                    let client = try await RedisSocket.connect(node.resp)
+                    defer { client.close() }
+                    #expect(try await client.call("SET", "key", node.id) == .simple("OK"))
+                    #expect(try await client.call("WAIT", "2", "20000").number == 2)
+                    #expect(try await client.call("WAIT", "3", "20").number == 2, "there are two besides the owner")
+                }
+                let before = try #require(try await owner())
+                let asked = cluster.nodes[(before + 1) % 3]
+                let sentinel = try await RedisSocket.connect(asked.sentinel)
+                defer { sentinel.close() }
+                #expect(try await sentinel.call("SENTINEL", "FAILOVER", "mymaster") == .simple("OK"))
+                let isMoved = try await eventually(within: 30) {
+                    let now = try await owner()
+                    return now != nil && now != before
+                }
+                #expect(isMoved)
+                let client = try await RedisSocket.connect(asked.resp)
+                defer { client.close() }
+                #expect(try await client.call("INCR", "counter").number == 1)
+            }
+        }
+
+        @Test(
             "CL-22 any node says who owns what, and after a failover it is the live owner",
             .timeLimit(.minutes(3))
         )

@@ -305,7 +305,7 @@ extension RealProcesses {
         }
 
         @Test(
-            "RA-05 RA-08 RA-13 Redis stalls for four seconds: members of a node hear each message once and in order",
+            "RA-05 RA-08 RA-13 Redis stalls for ten seconds: members of a node hear each message once and in order",
             .timeLimit(.minutes(3))
         )
         func stall() async throws {
@@ -336,7 +336,7 @@ extension RealProcesses {
                     }
                 }
                 try await speak(20)
-                try redis.command(["CLIENT", "PAUSE", "4000", "ALL"])
+                try redis.command(["CLIENT", "PAUSE", "10000", "ALL"])
                 let isFallback = try await eventually(within: 30) {
                     try await speak(1)
                     try await Task.sleep(for: .milliseconds(20))

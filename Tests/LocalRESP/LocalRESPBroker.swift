@@ -34,6 +34,10 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
     package var failure: RequestError?
     /// Answers are kept back until `release`.
     package var isHolding = false
+    /// Replicas besides the owner that have everything.
+    package var replicas = 0
+    /// Key partitions that were to be handed over.
+    package private(set) var handedOver: [Int] = []
     private var heldBack: [EdgeDirective] = []
     private var nextExpiry: UInt64 = 0
 
@@ -131,6 +135,14 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
                 directives.insert(.keys(token, .success(outcome)), at: mark)
             }
             return
+        }
+        switch unit.first {
+        case KeyUnit.Kind.replicas.rawValue:
+            return answer(.keys(token, .success(.replied(Array(":\(replicas)\r\n".utf8)))))
+        case KeyUnit.Kind.handOver.rawValue:
+            handedOver.append(keyPartition)
+            return answer(.keys(token, .success(.replied(Array(":\(replicas > 0 ? 1 : 0)\r\n".utf8)))))
+        default: break
         }
         let wall = WallClock.now()
         let outcome = unit.withUnsafeBytes { try? partitions[keyPartition].read($0, from: gateway, now: wall) }

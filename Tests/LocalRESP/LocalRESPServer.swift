@@ -33,16 +33,11 @@ package final class LocalRESPServer: Sendable {
         faces: [RESPFace] = [.standalone],
         ports: [Int]? = nil,
         proxiesKeys: Bool = false,
-        shardCount: Int = 1,
-        failover: @escaping @Sendable (Int) -> Bool = { _ in false }
+        shardCount: Int = 1
     ) async throws -> LocalRESPServer {
         let shards = Shards(count: shardCount)
         let started = WallClock.now()
-        let actions = RESPActions(
-            failover: failover,
-            snapshot: {},
-            lastSnapshot: { started }
-        )
+        let actions = RESPActions(snapshot: {}, lastSnapshot: { started })
         let node = RESPNode(settings: settings, actions: actions)
         let brokers = shards.all.map { LocalRESPBroker(loop: $0, keyPartitions: keyPartitions) }
         let edges = shards.all.map { RESPShard(node: node, loop: $0, broker: brokers[$0.index]) }

@@ -407,11 +407,14 @@ struct ConnectionTests {
         let server = try await LocalRESPServer.start()
         let client = try RESPClient(server)
         #expect(client("WAIT 1 20") == ":0")
-        server.node.setTopology(FaceTests.topology(owners: [0], inSync: 2))
+        try await server.onLoop { broker, _ in broker.replicas = 2 }
         #expect(client("WAIT 2 0") == ":2")
         client.send("WAIT 3 0")
-        server.node.setTopology(FaceTests.topology(owners: [0], inSync: 3))
+        try await server.onLoop { broker, _ in broker.replicas = 3 }
         #expect(client.reply() == ":3")
+        #expect(client("MULTI") == "OK")
+        #expect(client("WAIT 9 0") == "QUEUED")
+        #expect(client("EXEC") == "[:3]")
         #expect(client("WAIT x 0") == "-ERR value is not an integer or out of range")
         await server.stop()
     }

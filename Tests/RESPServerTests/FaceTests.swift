@@ -1,5 +1,4 @@
 import LocalRESP
-import Locks
 import OwnThread
 import RESPServer
 import Testing
@@ -7,7 +6,7 @@ import Testing
 @Suite("Faces", .ownThread)
 struct FaceTests {
     /// Three nodes, of which the first is this one.
-    static func topology(owners: [Int?], inSync: Int = 2) -> RESPTopology {
+    static func topology(owners: [Int?]) -> RESPTopology {
         let nodes = (0..<3).map { number in
             RESPTopology.Node(
                 id: String(repeating: "\(number)", count: 40),
@@ -22,7 +21,6 @@ struct FaceTests {
             RESPTopology.KeyPartition(
                 owner: owner,
                 replicas: (0..<3).filter { $0 != owner },
-                inSync: inSync,
                 epoch: 7
             )
         }
@@ -137,19 +135,17 @@ struct FaceTests {
 
     @Test("RS-19 CLUSTER FAILOVER and SENTINEL FAILOVER ask the node to hand over")
     func failover() async throws {
-        let asked = AskedPartitions()
-        let server = try await LocalRESPServer.start(
-            keyPartitions: 3,
-            faces: [.cluster, .sentinel],
-            failover: { asked.add($0) }
-        )
+        let server = try await LocalRESPServer.start(keyPartitions: 3, faces: [.cluster, .sentinel])
+        try await server.onLoop { broker, _ in broker.replicas = 2 }
         server.node.setTopology(FaceTests.topology(owners: [1, 0, 0]))
         let (cluster, sentinel) = (try RESPClient(server), try RESPClient(server.port(1)))
         #expect(cluster("CLUSTER FAILOVER") == "OK")
         #expect(cluster("CLUSTER FAILOVER TAKEOVER") == "OK")
         #expect(cluster("CLUSTER FAILOVER NOPE") == "-ERR syntax error")
         #expect(sentinel("SENTINEL FAILOVER mymaster") == "OK")
-        #expect(asked.all == [1, 1, 0])
+        #expect(try await server.onLoop { broker, _ in broker.handedOver } == [1, 1, 0])
+        try await server.onLoop { broker, _ in broker.replicas = 0 }
+        #expect(sentinel("SENTINEL FAILOVER mymaster") == "-NOGOODSLAVE No suitable replica to promote")
         await server.stop()
     }
 
@@ -179,14 +175,4 @@ struct FaceTests {
         #expect(client("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster") == "[10.0.0.2 6379]")
         await server.stop()
     }
-}
-
-/// The key partitions whose failover was asked for.
-final class AskedPartitions: Sendable {
-    private let partitions = Lock<[Int]>([])
-    func add(_ partition: Int) -> Bool {
-        partitions.withLock { $0.append(partition) }
-        return true
-    }
-    var all: [Int] { partitions.withLock { $0 } }
 }

@@ -23,7 +23,7 @@ if face == .cluster {
         sentinelPort: 0,
         isAlive: true
     )
-    let owned = RESPTopology.KeyPartition(owner: 0, replicas: [], inSync: 0, epoch: 1)
+    let owned = RESPTopology.KeyPartition(owner: 0, replicas: [], epoch: 1)
     server.node.setTopology(
         RESPTopology(nodes: [me], me: 0, partitions: Array(repeating: owned, count: partitions), epoch: 1)
     )
