@@ -15,6 +15,8 @@ struct RedisCommands: ParsableCommand {
     var pipeline = "1,16"
     @Option(help: "Bytes of a value.")
     var size = 32
+    @Option(help: "Event loops of the node; redis-server has one.")
+    var threads = 1
     @Option(help: "Seconds of a round.")
     var seconds = 2.0
     @Option(help: "Rounds; the servers alternate within each, and medians are reported.")
@@ -36,6 +38,7 @@ struct RedisCommands: ParsableCommand {
         guard (0...19_000).contains(subscribers), (1...1024).contains(inFlight) else {
             throw ValidationError("--subscribers is 0 to 19000, --in-flight 1 to 1024")
         }
+        guard (1...64).contains(threads) else { throw ValidationError("--threads is 1 to 64") }
         guard rounds > 0, seconds > 0 else { throw ValidationError("nothing to run") }
         _ = try depths()
         _ = try workloads()
@@ -66,7 +69,8 @@ struct RedisCommands: ParsableCommand {
             nodeCount: 1,
             binary: try servers.findVencejo(),
             workspace: workspace,
-            hasRedisClients: true
+            hasRedisClients: true,
+            threads: threads
         )
         var targets: [Target] = []
         if servers.redisIsMissing == nil {
@@ -124,6 +128,7 @@ struct RedisCommands: ParsableCommand {
             machine: describeMachine(),
             parameters: [
                 .init(name: "connections", value: "\(connections)"), .init(name: "size", value: "\(size)"),
+                .init(name: "threads", value: "\(threads)"),
                 .init(name: "rounds", value: "\(rounds)"),
             ],
             measurements: measurements,

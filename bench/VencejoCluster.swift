@@ -25,7 +25,8 @@ final class VencejoCluster {
         binary: String,
         workspace: Workspace,
         hasRedisClients: Bool = false,
-        redis: ClusterFile.Redis? = nil
+        redis: ClusterFile.Redis? = nil,
+        threads: Int? = nil
     ) throws {
         var nodes: [ClusterFile.Node] = []
         let ports = try freePorts(count: nodeCount * 4)
@@ -41,7 +42,9 @@ final class VencejoCluster {
                 )
             )
         }
-        file = ClusterFile(nodes: nodes, redis: redis)
+        var file = ClusterFile(nodes: nodes, redis: redis)
+        file.threads = threads
+        self.file = file
         let configuration = try workspace.write(file.text(), to: "\(name)/cluster.toml")
         for node in nodes {
             servers.append(
