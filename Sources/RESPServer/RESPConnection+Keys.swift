@@ -175,7 +175,7 @@ extension RESPConnection {
         sequence += 1
         unitPartition = partition
         unitTicket = ticket
-        unitStarted = MonotonicClock.now()
+        unitStarted = shard.now
         unitSent = bytes
         servedEarly = nil
         if ticket != 0 {
@@ -263,7 +263,7 @@ extension RESPConnection {
 
     /// Counts a unit's commands.
     private func account(_ bytes: [UInt8]) {
-        let total = (MonotonicClock.now() - unitStarted).nanoseconds / 1000
+        let total = (shard.now - unitStarted).nanoseconds / 1000
         let each = total / UInt64(max(1, unitRows.count))
         if unitRows.count == 1 {
             let isFailed = bytes.first == UInt8(ascii: "-")

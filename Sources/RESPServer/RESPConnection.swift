@@ -154,7 +154,7 @@ final class RESPConnection: ByteStreamHandler {
     // MARK: Input
 
     func received(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
-        shard.readClocks()
+        shard.readClock()
         guard phase == .open else { return bytes.count }
         lastInteraction = shard.now
         shard.metrics.largestInput = max(shard.metrics.largestInput, bytes.count)

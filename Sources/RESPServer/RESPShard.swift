@@ -149,9 +149,12 @@ package final class RESPShard: @unchecked Sendable {
     // MARK: Time
 
     func readClocks() {
-        now = MonotonicClock.now()
+        readClock()
         wall = WallClock.now()
     }
+
+    /// The monotonic one alone: the wall clock is looked at every tick.
+    func readClock() { now = MonotonicClock.now() }
 
     private func tick(now: Instant, wall: Timestamp) {
         self.now = now
