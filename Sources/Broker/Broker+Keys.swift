@@ -148,8 +148,8 @@ extension Broker {
 
     // MARK: For the shim
 
-    /// What the owner of a key partition knows beside the keys. Never inlined: its look at Raft's state would have every
-    /// read copy that state.
+    /// What the owner of a key partition knows beside the keys. Never inlined: with its look at Raft's state in it,
+    /// every read would copy that state.
     @inline(never)
     private func answerAsOwner(_ replica: Replica, _ unit: ArraySlice<UInt8>) -> KeyOutcome? {
         switch unit.first {
