@@ -54,11 +54,19 @@ extension Broker {
         var served: [KeyServed] = []
         var bytes = 0
         var (firstOpenResults, firstOpenServed) = (0, 0)
+        /// Begins new messages when those that are open become too long.
+        func makeRoom(for size: Int) {
+            if bytes > 0, bytes + size > 1 << 20 {
+                bytes = 0
+                (firstOpenResults, firstOpenServed) = (results.count, served.count)
+            }
+            bytes += size + 32
+        }
         for effect in keyEffects {
             switch effect {
             case .decided(let gateway, let sequence, let outcome):
                 let result = KeyResults.Result(sequence: sequence, outcome: outcome)
-                bytes += outcome.byteCount
+                makeRoom(for: outcome.byteCount)
                 if let row = results[firstOpenResults...].firstIndex(where: { $0.gateway == gateway }) {
                     results[row].results.append(result)
                 } else {
@@ -66,17 +74,13 @@ extension Broker {
                 }
             case .served(let gateway, let ticket, let reply):
                 let row = KeyServed.Reply(ticket: ticket, bytes: reply)
-                bytes += reply.count
+                makeRoom(for: reply.count)
                 if let index = served[firstOpenServed...].firstIndex(where: { $0.gateway == gateway }) {
                     served[index].replies.append(row)
                 } else {
                     served.append(KeyServed(partition: partition, gateway: gateway, replies: [row]))
                 }
             case .notified(let notification): announce(notification)
-            }
-            if bytes >= 1 << 20 {
-                bytes = 0
-                (firstOpenResults, firstOpenServed) = (results.count, served.count)
             }
         }
         // The result "it waits" goes before the reply to the wait.
@@ -90,10 +94,9 @@ extension Broker {
             send(.keyResults(message), to: node)
         }
         for var message in served {
-            // A gateway may have sent nothing yet to this owner.
-            guard let node = (replica.ahead ?? replica.keys)?.node(of: message.gateway).map({ NodeID($0) }) else {
-                continue
-            }
+            // A gateway may have sent nothing yet to this owner, or its greeting may be on its way.
+            let home = (replica.ahead ?? replica.keys)?.node(of: message.gateway).map { NodeID($0) }
+            guard let node = home ?? replica.streams[message.gateway]?.node else { continue }
             if node != settings.node {
                 for row in message.replies.indices where message.replies[row].bytes.count > PeerFrame.repliesLimit {
                     message.replies[row].bytes = Broker.errors(1, "the reply is too long to pass between nodes")
@@ -122,15 +125,12 @@ extension Broker {
 
     /// Keys and waits whose time is up, and waits of nodes that are gone.
     func housekeepKeys(_ replica: Replica) {
-        for index in replica.keyReads.indices.reversed() where replica.keyReads[index].index == nil {
-            // A ReadIndex attempt that got lost with a heartbeat is made again, with a context of its own.
-            replica.keyReads[index].context = replica.nextReadContext
-            replica.nextReadContext += 1
-            if !replica.raft.readIndex(context: replica.keyReads[index].context) {
-                let row = replica.keyReads.remove(at: index)
-                if let partition = replica.group.partition { refuse(row, partition) }
+        // A question that got lost is asked again by the heartbeats.
+        if replica.keyReads.contains(where: { $0.deadline <= now }) {
+            for row in replica.keyReads where row.deadline <= now {
+                if case .hub(let hub, let token) = row.asker { post(.keys(token, .failure(.timeout)), to: hub) }
             }
-            mark(replica)
+            replica.keyReads.removeAll { $0.deadline <= now }
         }
         guard replica.isServing, let keys = replica.ahead ?? replica.keys else { return }
         if !replica.isExpiring, keys.isDue(wall) {
@@ -151,19 +151,17 @@ extension Broker {
     /// What the owner of a key partition knows beside the keys. Never inlined: with its look at Raft's state in it,
     /// every read would copy that state.
     @inline(never)
-    private func answerAsOwner(_ replica: Replica, _ unit: ArraySlice<UInt8>) -> KeyOutcome? {
-        switch unit.first {
+    private func answerAsOwner(_ replica: Replica, _ row: Replica.PendingKeyRead) -> KeyOutcome? {
+        switch row.unit.first {
         case KeyUnit.Kind.replicas.rawValue:
             // Who answers before the others have it promises nothing of them.
             guard replica.ahead == nil else { return Broker.number(0) }
-            let status = replica.raft.status()
-            return Broker.number(
-                status.peers.count { $0.id != settings.node && $0.match >= replica.raft.commitIndex }
-            )
+            // What was committed when this was asked, and not what has been since: under load nobody has that.
+            let index = row.index ?? replica.raft.commitIndex
+            let peers = replica.raft.status().peers
+            return Broker.number(peers.count { $0.id != settings.node && $0.match >= index })
         case KeyUnit.Kind.handOver.rawValue:
             guard let target = bestFollower(replica) else { return Broker.number(0) }
-            // The placement's first choice does not take it back at once.
-            replica.nextReturn = now + settings.rebalanceInterval * 30
             replica.raft.transferLeadership(to: target)
             mark(replica)
             return Broker.number(1)
@@ -245,7 +243,7 @@ extension Broker {
         }
         var read = read
         // Reads of one tick share the question to the majority.
-        if let last = replica.keyReads.last, last.index == nil, replica.readContextTick == settling {
+        if replica.isReadContextOpen, let last = replica.keyReads.last, last.index == nil {
             read.context = last.context
             replica.keyReads.append(read)
             return
@@ -253,7 +251,7 @@ extension Broker {
         read.context = replica.nextReadContext
         replica.nextReadContext += 1
         guard replica.raft.readIndex(context: read.context) else { return refuse(read, partition) }
-        replica.readContextTick = settling
+        replica.isReadContextOpen = true
         replica.keyReads.append(read)
         mark(replica)
     }
@@ -281,7 +279,7 @@ extension Broker {
     private func answer(_ row: Replica.PendingKeyRead, _ replica: Replica) {
         guard let partition = replica.group.partition else { return }
         guard replica.isServing else { return refuse(row, partition) }
-        if let outcome = answerAsOwner(replica, row.unit) { return reply(outcome, to: row.asker, partition) }
+        if let outcome = answerAsOwner(replica, row) { return reply(outcome, to: row.asker, partition) }
         // What this node's shim encoded it can decode; a peer of another version is told that nobody knows.
         let read = row.unit.withUnsafeBytes { unit in
             replica.withKeys { try? $0.read(unit, from: row.gateway, now: wall) }

@@ -1,5 +1,6 @@
 import Keys
 import PeerProtocol
+import Placement
 import Primitives
 import Raft
 import Rooms
@@ -45,7 +46,13 @@ extension Broker {
         if replica.leaderLostAt == nil || owners[Int(partition.rawValue)]?.node != settings.node {
             replica.returnAttempts = 0
             replica.nextReturn = now
+            // Who gives it away does not want it back at once, unless it goes and comes again.
+            let preferred = placement?.replicas[Int(partition.rawValue)].first
+            if let giver = replica.giver, giver == preferred {
+                replica.nextReturn = now + settings.rebalanceInterval * 30
+            }
         }
+        replica.giver = nil
         replica.campaignAt = nil
         let silence = replica.leaderLostAt.map { now - $0 }
         replica.leaderLostAt = nil
@@ -105,16 +112,6 @@ extension Broker {
             }
         }
         if !replica.queued.isEmpty { mark(replica) }
-        for index in replica.reads.indices.reversed() where replica.reads[index].index == nil {
-            // A ReadIndex attempt that got lost with a heartbeat is made again, with a context of its own.
-            replica.reads[index].context = replica.nextReadContext
-            replica.nextReadContext += 1
-            if !replica.raft.readIndex(context: replica.reads[index].context) {
-                refuse(replica.reads[index].request, to: replica.reads[index].node, replica)
-                replica.reads.remove(at: index)
-            }
-            mark(replica)
-        }
         if replica.keys != nil { housekeepKeys(replica) }
         // Behind the last acknowledgement of the old log: the leader forgets them all when it reads this.
         if replica.isFaulty, replica.pendingAppends == 0, replica.incoming == nil, let leader = replica.raft.leader,

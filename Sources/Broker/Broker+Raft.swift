@@ -75,6 +75,8 @@ extension Broker {
     func pump(_ replica: Replica) {
         if replica.raft.role == .leader { propose(replica) }
         while replica.raft.takeReadyIfAny(into: &replica.ready) {
+            // The question to the majority is on its way: later reads need one of their own.
+            replica.isReadContextOpen = false
             process(replica)
             // A commit makes room for what was gathered meanwhile.
             if replica.raft.role == .leader { propose(replica) }
@@ -177,7 +179,8 @@ extension Broker {
     }
 
     func bestFollower(_ replica: Replica) -> NodeID? {
-        replica.raft.status().peers.filter { isReachable($0.id) && replica.raft.membership.isVoter($0.id) }
+        replica.raft.status().peers
+            .filter { $0.id != settings.node && isReachable($0.id) && replica.raft.membership.isVoter($0.id) }
             .max { $0.match < $1.match }?.id
     }
 

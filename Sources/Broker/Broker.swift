@@ -250,7 +250,14 @@ package final class Broker {
             replica.streams = replica.streams.filter { $0.value.node != node }
             if replica.transfers[node] != nil { endTransfer(replica, to: node, succeeded: false) }
             if replica.incoming?.from == node, replica.incoming?.isInstalling == false { replica.incoming = nil }
-            if replica.isServing { forgetInterest(of: node, in: replica) }
+            if replica.isServing {
+                forgetInterest(of: node, in: replica)
+                if let partition = replica.group.partition,
+                    placement?.replicas[Int(partition.rawValue)].first == node
+                {
+                    replica.nextReturn = min(replica.nextReturn, now)
+                }
+            }
         }
         for case let relay? in relays where relay.owner == node { ownerUnreachable(relay) }
     }
@@ -344,6 +351,7 @@ package final class Broker {
             // A damaged replica is going to be replaced whole: what it acknowledged now would be lost with the rest.
             if replica.isFaulty, case .append = raftMessage.body { return }
             let before = replica.raft.leader
+            if case .timeoutNow = raftMessage.body { replica.giver = node }
             replica.raft.step(raftMessage)
             if before == nil, replica.raft.leader != nil { replica.campaignAt = nil }
             mark(replica)

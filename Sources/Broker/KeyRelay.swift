@@ -101,6 +101,7 @@ extension Broker {
             let read = Replica.PendingKeyRead(
                 context: 0,
                 asker: .hub(hub, token),
+                deadline: now + settings.requestTimeout,
                 gateway: relay.gateway,
                 unit: unit
             )
@@ -221,6 +222,8 @@ extension Broker {
                 case .served:
                     guard let reply = try? reader.readBytes(limit: .max, "reply") else { return }
                     end(relay, ticket, reply)
+                    // There may be more than a reply has room for.
+                    relay.nextPoll = now
                 case .waits: break
                 case .unknown: end(relay, ticket, nil)
                 }

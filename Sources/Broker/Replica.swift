@@ -38,8 +38,8 @@ final class Replica {
     var isExpiring = false
     /// Gateways whose forgetting is on its way.
     var forgotten: [GatewayID] = []
-    /// The settling in which the last question to the majority was asked.
-    var readContextTick: UInt64 = 0
+    /// The last question to the majority has not been asked yet, so reads may still join it.
+    var isReadContextOpen = false
     var queued: Deque<[UInt8]> = []
     var streams: [GatewayID: InboundStream] = [:]
     /// Nodes with subscribers in a room, and how many.
@@ -63,6 +63,8 @@ final class Replica {
     /// When leadership may be offered to the preferred owner again; offers that it could not take come ever more
     /// seldom.
     var nextReturn = Instant.zero
+    /// The leader that told this replica to take over from it.
+    var giver: NodeID?
     var returnAttempts: UInt64 = 0
     /// When the last known leader was lost, for the failover's duration.
     var leaderLostAt: Instant?
@@ -97,6 +99,8 @@ final class Replica {
         var context: UInt64
         var index: LogIndex?
         var asker: Asker
+        /// A relay looks after its requests itself.
+        var deadline = Instant.distantFuture
         var gateway: GatewayID
         var unit: ArraySlice<UInt8>
 

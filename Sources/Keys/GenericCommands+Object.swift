@@ -31,7 +31,7 @@ extension Keyspace {
                     + "switching between policies at runtime LRU and LFU data will take some time to adjust."
             )
         } else if call.isWord(1, "idletime") {
-            reply.integer(max(0, now / 1000 - Int64(object.usedAt)))
+            reply.integer(max(0, now / 1000 - Int64(isReading ? object.usedAt : object.loggedUse)))
         } else if case .integer(0..<10000) = object.value,
             configuration.maxMemory == 0 || !configuration.maxMemoryPolicy.isLRU
         {

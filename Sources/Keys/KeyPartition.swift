@@ -210,16 +210,18 @@ package struct KeyPartition: Sendable {
         }
     }
 
-    /// For each ticket its status u8 and, when it is served, the length-prefixed reply.
+    /// For each ticket its status u8 and, when it is served, the length-prefixed reply. Replies beyond a megabyte wait
+    /// for the next asking.
     private func poll(_ tickets: [UInt64], _ gateway: GatewayID) -> [UInt8] {
         var writer = ByteWriter(capacity: tickets.count * 2)
         for ticket in tickets {
             let id = WaiterID(gateway: gateway.rawValue, session: ticket)
-            if let bytes = served[id] {
+            if let bytes = served[id], writer.count < 1 << 20 {
                 writer.write(PollReply.served.rawValue)
                 writer.writeBytes(bytes)
             } else {
-                writer.write(keyspace.isWaiting(id) ? PollReply.waits.rawValue : PollReply.unknown.rawValue)
+                let isThere = served[id] != nil || keyspace.isWaiting(id)
+                writer.write(isThere ? PollReply.waits.rawValue : PollReply.unknown.rawValue)
             }
         }
         return writer.bytes

@@ -233,7 +233,7 @@ extension RESPConnection {
         guard timeout >= 0 else { return fail("ERR timeout is negative") }
         let deadline = timeout == 0 ? Instant.distantFuture : shard.now + .milliseconds(UInt64(timeout))
         // In a transaction nothing waits.
-        replicasWanted = (script == nil ? count : 0, deadline)
+        replicasWanted = (script == nil ? count : 0, deadline, 0)
         shard.waitingForReplicas.append(self)
         askForReplicas()
     }
@@ -251,6 +251,7 @@ extension RESPConnection {
         guard let wanted = replicasWanted else { return }
         guard have >= wanted.count || shard.now >= wanted.deadline else {
             // Asked again at the next tick.
+            replicasWanted?.have = have
             waiting = .replicas
             return
         }
@@ -267,7 +268,7 @@ extension RESPConnection {
         guard waiting == .query, shard.now >= wanted.deadline else { return }
         // No owner has answered in time.
         query = nil
-        replicasCounted(0)
+        replicasCounted(wanted.have)
     }
 
     func lolwut() { reply.verbatim("Vencejo \(settings.version) (Redis ver. \(RESPConnection.redisVersion))\n") }

@@ -301,7 +301,6 @@ extension RESPConnection {
         let isShard = ChannelName.isReserved(room.bytes)
         let name = isShard ? Array(room.bytes.dropFirst(ChannelName.shardPrefix.count)) : Array(room.bytes)
         guard isShard ? shardChannels[name] != nil : channels[name] != nil else { return }
-        sequence += 1
         shard.broker.subscribe(
             RequestToken(session: session, command: 0),
             room: room,
@@ -341,6 +340,7 @@ extension RESPConnection {
             publishes.counts.append(answer)
             publishes.started.append(command)
             sequence += 1
+            if publishes.counts.count >= settings.publishesUnderWay { publishes.isFull = true }
         } else {
             write(answer)
             finishPublish(command)

@@ -111,7 +111,8 @@ final class RESPConnection: ByteStreamHandler {
     var subscriptionCount: UInt64 = 0
     var acknowledgements: Acknowledgements?
     var publishes = Publishes()
-    var replicasWanted: (count: Int64, deadline: Instant)?
+    /// What WAIT waits for, and the last count that it was told.
+    var replicasWanted: (count: Int64, deadline: Instant, have: Int64)?
 
     // Output.
     var out: [UInt8] = []

@@ -55,6 +55,29 @@ struct KeyTests {
         #expect(replies("EXISTS key", isReadOnly: true) == [":0\r\n", ":0\r\n"])
     }
 
+    @Test("RS-19 FAILOVER moves the keys away from whoever owns them, and says so when there is nobody to take them")
+    func handOver() throws {
+        let (cluster, clients) = try KeyTests.start()
+        var owners: Set<Int> = []
+        for _ in 0..<6 {
+            let owner = try #require(cluster.keyOwner())
+            owners.insert(owner)
+            let command = clients[owner % 3].handOver()
+            cluster.run(milliseconds: 3000)
+            MiniClient.deliver(cluster, clients)
+            #expect(clients[owner % 3].reply(command) == ":1\r\n")
+            #expect(cluster.keyOwner() != owner)
+        }
+        #expect(owners.count > 1)
+        let single = try MiniCluster(nodes: 1, partitions: 4) { $0.keyPartitions = 1 }
+        single.run(milliseconds: 3000)
+        let client = MiniClient(single, on: 1)
+        let command = client.handOver()
+        single.run(milliseconds: 100)
+        MiniClient.deliver(single, [client])
+        #expect(client.reply(command) == ":0\r\n")
+    }
+
     @Test("RS-11 CL-06 the owner of the keys dies in the middle of increments: none is lost, none is done twice")
     func failover() throws {
         let (cluster, clients) = try KeyTests.start()
