@@ -100,8 +100,9 @@ extension Broker {
             )
         case .patterns:
             var globs: [Glob] = []
+            var seen: Set<Glob> = []
             for (_, patterns) in replica.patterns {
-                for row in patterns where !globs.contains(row.pattern) { globs.append(row.pattern) }
+                for row in patterns where seen.insert(row.pattern).inserted { globs.append(row.pattern) }
             }
             reply = .patterns(globs)
         }
@@ -164,11 +165,13 @@ extension Broker {
     /// Patterns of all hubs, as the owner is told them.
     func allPatterns(_ relay: Relay) -> [PatternCount] {
         var all: [PatternCount] = []
+        var index: [Glob: Int] = [:]
         for hub in relay.patterns.keys.sorted() {
             for row in relay.patterns[hub] ?? [] {
-                if let known = all.firstIndex(where: { $0.pattern == row.pattern }) {
+                if let known = index[row.pattern] {
                     all[known].count += row.count
                 } else {
+                    index[row.pattern] = all.count
                     all.append(row)
                 }
             }
@@ -314,62 +317,66 @@ extension Broker {
             guard var waiting = hub.patternBatches[batch] else { return }
             waiting.partitions -= 1
             hub.patternBatches[batch] = waiting
-            if waiting.partitions == 0 { finishPattern(batch) }
+            if waiting.partitions == 0 { finishPatterns(batch) }
         case nil: return
         }
     }
 
     // MARK: Patterns
 
-    /// Answered by `.patternSubscribed` once every owner in reach sends this shard what matches.
-    package func subscribePattern(_ token: RequestToken, pattern: Glob) {
-        if let row = hub.patterns.firstIndex(where: { $0.pattern == pattern }) {
-            hub.patterns[row].count += 1
-        } else {
-            hub.patterns.append(PatternCount(pattern: pattern, count: 1))
-        }
-        let batch = hub.nextToken
-        hub.nextToken += 1
-        hub.patternBatches[batch] = Hub.PatternBatch(
-            token: token,
-            pattern: pattern,
-            partitions: settings.partitions,
-            deadline: now + settings.requestTimeout
-        )
-        tellPatterns(batch)
+    /// Answered by `.patternSubscribed` once every owner in reach sends this shard what matches. False when this shard
+    /// has as many different patterns as it may have: all of them are matched with every message.
+    package func subscribePattern(_ token: RequestToken, pattern: Glob) -> Bool {
+        guard hub.patterns.count < settings.maxPatterns || hub.patterns[pattern] != nil else { return false }
+        hub.patterns[pattern, default: 0] += 1
+        hub.patternRequests.append((token, pattern))
+        hub.arePatternsUntold = true
+        return true
     }
 
     /// One subscription to the pattern less on this shard.
     package func unsubscribePattern(_ pattern: Glob) {
-        guard let row = hub.patterns.firstIndex(where: { $0.pattern == pattern }) else { return }
-        hub.patterns[row].count -= 1
-        if hub.patterns[row].count == 0 { hub.patterns.remove(at: row) }
-        tellPatterns(nil)
+        guard let count = hub.patterns[pattern] else { return }
+        hub.patterns[pattern] = count > 1 ? count - 1 : nil
+        hub.arePatternsUntold = true
     }
 
-    private func tellPatterns(_ batch: UInt64?) {
+    /// All patterns go to every owner at once: whatever a tick changed, they are told of it once.
+    func tellPatterns() {
+        guard hub.arePatternsUntold else { return }
+        hub.arePatternsUntold = false
+        let counts = hub.patterns.map { PatternCount(pattern: $0.key, count: $0.value) }
+            .sorted { $0.pattern.pattern.lexicographicallyPrecedes($1.pattern.pattern) }
+        let batch = hub.nextToken
+        hub.nextToken += 1
+        let isAwaited = !hub.patternRequests.isEmpty
+        if isAwaited {
+            hub.patternBatches[batch] = Hub.PatternBatch(
+                requests: hub.patternRequests,
+                partitions: settings.partitions,
+                deadline: now + settings.requestTimeout
+            )
+            hub.patternRequests.removeAll()
+        }
         for number in 0..<settings.partitions {
             let partition = PartitionID(UInt32(number))
             let token = hub.nextToken
             hub.nextToken += 1
-            if let batch { hub.counting[token] = .pattern(batch) }
-            post(
-                .patterns(hub: settings.shard, partition, hub.patterns, token: token),
-                to: shard(of: partition)
-            )
+            if isAwaited { hub.counting[token] = .pattern(batch) }
+            post(.patterns(hub: settings.shard, partition, counts, token: token), to: shard(of: partition))
         }
     }
 
-    private func finishPattern(_ batch: UInt64) {
+    private func finishPatterns(_ batch: UInt64) {
         guard let waiting = hub.patternBatches.removeValue(forKey: batch) else { return }
-        outbox.edge.append(.patternSubscribed(waiting.token, waiting.pattern))
+        for (token, pattern) in waiting.requests { outbox.edge.append(.patternSubscribed(token, pattern)) }
     }
 
     /// An owner that cannot be reached must not keep a subscriber from those that can.
     func tickPatterns() {
         guard !hub.patternBatches.isEmpty else { return }
         for batch in hub.patternBatches.keys.sorted() {
-            if let waiting = hub.patternBatches[batch], waiting.deadline <= now { finishPattern(batch) }
+            if let waiting = hub.patternBatches[batch], waiting.deadline <= now { finishPatterns(batch) }
         }
     }
 

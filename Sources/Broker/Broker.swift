@@ -249,6 +249,8 @@ package final class Broker {
         for case let replica? in replicas {
             replica.streams = replica.streams.filter { $0.value.node != node }
             if replica.transfers[node] != nil { endTransfer(replica, to: node, succeeded: false) }
+            // Who is gone did not mean to give anything away.
+            if replica.giver == node { replica.giver = nil }
             if replica.incoming?.from == node, replica.incoming?.isInstalling == false { replica.incoming = nil }
             if replica.isServing {
                 forgetInterest(of: node, in: replica)
@@ -415,6 +417,7 @@ package final class Broker {
         settling += 1
         defer { isSettling = false }
         levelHub()
+        tellPatterns()
         while true {
             while let message = loopback.popFirst() { handle(message) }
             if !dirtyRelays.isEmpty {

@@ -65,6 +65,8 @@ package struct BrokerSettings: Sendable {
     package var pendingPublishes = 65_536
     /// Subscriptions of all sessions of this shard.
     package var maxSubscriptions = 2_000_000
+    /// Different patterns that sessions of this shard subscribe to.
+    package var maxPatterns = 1000
     /// Bytes gathered into one log entry.
     package var batchBytes = 128 << 10
     /// Entries of a partition that may be uncommitted before the next publishes wait for company.

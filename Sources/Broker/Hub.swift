@@ -22,7 +22,10 @@ package struct Hub {
     // Channels, see `Broker+Channels`.
     var counting: [UInt64: CountedBegin] = [:]
     var untold: [HubRoomID] = []
-    var patterns: [PatternCount] = []
+    var patterns: [Glob: UInt32] = [:]
+    /// Subscriptions to patterns since the owners were last told of them.
+    var patternRequests: [(token: RequestToken, pattern: Glob)] = []
+    var arePatternsUntold = false
     var patternBatches: [UInt64: PatternBatch] = [:]
     var gatherings: [UInt64: ChannelGathering] = [:]
     package private(set) var openSessions = 0
@@ -96,10 +99,9 @@ package struct Hub {
         case pattern(UInt64)
     }
 
-    /// A pattern's subscription on its way to all owners.
+    /// A tick's subscriptions to patterns on their way to all owners.
     struct PatternBatch {
-        var token: RequestToken
-        var pattern: Glob
+        var requests: [(token: RequestToken, pattern: Glob)]
         /// Owners that have not answered.
         var partitions: Int
         var deadline: Instant

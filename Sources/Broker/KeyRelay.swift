@@ -17,17 +17,7 @@ extension Broker {
         deadline: Instant
     ) {
         guard let relay = relay(partition), relay.isKeys else { return }
-        let refusal: RequestError?
-        if relay.isDegraded || (relay.owner == settings.node && !isDiskHealthy) {
-            refusal = .noQuorum
-        } else if relay.pending.count >= settings.publishWindow || pendingPublishes >= settings.pendingPublishes
-            || relay.pendingBytes + unit.count > settings.publishWindowBytes
-        {
-            refusal = .busy
-        } else {
-            refusal = nil
-        }
-        if let refusal {
+        if let refusal = refusal(of: unit, relay) {
             post(.keys(token, .failure(refusal)), to: hub)
             return
         }

@@ -100,8 +100,6 @@ final class Relay {
             case channels(hub: Int, UInt64)
 
             var isRegistration: Bool { if case .registration = self { true } else { false } }
-            /// A repetition would be a second message.
-            var isSentOnce: Bool { if case .announced = self { true } else { false } }
         }
         enum Request {
             case room(FetchRequest)
@@ -117,6 +115,15 @@ final class Relay {
         var deadline: Instant
         var isSent: Bool
         var sentAt: Instant
+
+        /// A repetition would be a second message, or move the keys a second time.
+        var isSentOnce: Bool {
+            switch request {
+            case .announce: true
+            case .keys(let read): read.unit.first == KeyUnit.Kind.handOver.rawValue
+            case .room, .subscribers, .patterns, .channels: false
+            }
+        }
     }
 
     /// Names of rooms that are gone stay in `roomOrder` until half of it is stale, so that a mass disconnect is linear.
@@ -173,7 +180,7 @@ extension Broker {
         if !relay.patterns.isEmpty { send(.patterns(relay.partition, token: 0, allPatterns(relay)), to: node) }
         for token in relay.fetches.keys.sorted() {
             guard let fetch = relay.fetches[token], !fetch.purpose.isRegistration else { continue }
-            if fetch.purpose.isSentOnce, fetch.isSent {
+            if fetch.isSentOnce, fetch.isSent {
                 failFetch(token, relay, .timeout)
             } else {
                 sendFetch(token, relay)
@@ -196,7 +203,7 @@ extension Broker {
             guard let fetch = relay.fetches[token] else { continue }
             if fetch.purpose.isRegistration {
                 relay.fetches[token] = nil
-            } else if fetch.purpose.isSentOnce, fetch.isSent {
+            } else if fetch.isSentOnce, fetch.isSent {
                 failFetch(token, relay, .timeout)
             } else {
                 relay.fetches[token]?.isSent = false
@@ -214,6 +221,15 @@ extension Broker {
 
     // MARK: Publishes
 
+    /// Why the stream takes no more now; nil = it does.
+    func refusal(of command: ArraySlice<UInt8>, _ relay: Relay) -> RequestError? {
+        if relay.isDegraded || (relay.owner == settings.node && !isDiskHealthy) { return .noQuorum }
+        let isFull =
+            relay.pending.count >= settings.publishWindow || pendingPublishes >= settings.pendingPublishes
+            || relay.pendingBytes + command.count > settings.publishWindowBytes
+        return isFull ? .busy : nil
+    }
+
     func relayPublish(
         _ partition: PartitionID,
         _ command: ArraySlice<UInt8>,
@@ -223,17 +239,7 @@ extension Broker {
         isCounted: Bool
     ) {
         guard let relay = relay(partition) else { return }
-        let refusal: RequestError?
-        if relay.isDegraded || (relay.owner == settings.node && !isDiskHealthy) {
-            refusal = .noQuorum
-        } else if relay.pending.count >= settings.publishWindow || pendingPublishes >= settings.pendingPublishes
-            || relay.pendingBytes + command.count > settings.publishWindowBytes
-        {
-            refusal = .busy
-        } else {
-            refusal = nil
-        }
-        if let refusal {
+        if let refusal = refusal(of: command, relay) {
             counters.publishesRefused += 1
             post(isCounted ? .received(token, .failure(refusal)) : .published(token, .failure(refusal)), to: hub)
             return
@@ -476,28 +482,18 @@ extension Broker {
             post(.fetched(token: fetch.token, fetch.room, .failure(.noQuorum)), to: hub)
             return
         }
-        let token = relay.nextToken
-        relay.nextToken += 1
-        relay.fetches[token] = Relay.PendingFetch(
-            purpose: .hub(hub, fetch),
-            request: .room(
-                FetchRequest(
-                    partition: fetch.partition,
-                    token: token,
-                    room: fetch.room,
-                    register: false,
-                    linearizable: fetch.linearizable,
-                    epoch: fetch.epoch,
-                    from: fetch.from,
-                    limit: fetch.limit,
-                    consumer: fetch.consumer
-                )
-            ),
-            deadline: now + settings.requestTimeout,
-            isSent: false,
-            sentAt: now
+        let request = FetchRequest(
+            partition: fetch.partition,
+            token: relay.nextToken,
+            room: fetch.room,
+            register: false,
+            linearizable: fetch.linearizable,
+            epoch: fetch.epoch,
+            from: fetch.from,
+            limit: fetch.limit,
+            consumer: fetch.consumer
         )
-        sendFetch(token, relay)
+        ask(relay, .room(request), .hub(hub, fetch))
     }
 
     func sendFetch(_ token: UInt64, _ relay: Relay) {
@@ -608,9 +604,12 @@ extension Broker {
             guard let fetch = relay.fetches[token], fetch.isSent, now - fetch.sentAt > settings.resendAfter else {
                 continue
             }
+            if fetch.isSentOnce {
+                failFetch(token, relay, .timeout)
+                continue
+            }
             switch fetch.purpose {
-            case .hub, .keys, .poll, .counted, .channels: relay.fetches[token]?.isSent = false
-            case .announced: failFetch(token, relay, .timeout)
+            case .hub, .keys, .poll, .counted, .announced, .channels: relay.fetches[token]?.isSent = false
             case .registration:
                 relay.fetches[token] = nil
                 if case .room(let request) = fetch.request,

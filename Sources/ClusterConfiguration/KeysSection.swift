@@ -37,6 +37,8 @@ extension ClusterConfiguration {
         /// What clients say in AUTH or HELLO; empty: no password.
         package var password = Secret("")
         package var maxClients = 10_000
+        /// Different patterns of PSUBSCRIBE, per event loop.
+        package var maxPatterns = 1000
         /// Bytes of one argument (`proto-max-bulk-len`).
         package var maxBulk = 4 << 20
         /// Bytes of input that one connection may have waiting (`client-query-buffer-limit`).
@@ -112,6 +114,12 @@ extension ClusterConfiguration.RESP {
                 + "Better set by VENCEJO_RESP_PASSWORD."
         ),
         .integer("max_clients", \.maxClients, 1...1_000_000, "Connections of Redis clients per node."),
+        .integer(
+            "max_patterns",
+            \.maxPatterns,
+            1...100_000,
+            "Different patterns of PSUBSCRIBE per event loop; every message is matched with all of them."
+        ),
         .size("max_bulk", \.maxBulk, 1024...(6 << 20), "One argument of a command, as CONFIG's proto-max-bulk-len."),
         .size("query_buffer", \.queryBuffer, 65536...(1 << 30), "Input that one connection may have waiting."),
         .size("output_buffer", \.outputBuffer, 65536...(4 << 30), "Replies that one connection may leave unread."),

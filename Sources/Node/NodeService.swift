@@ -361,6 +361,7 @@ package enum NodeService {
         settings.subscriptionsPerSession = configuration.limits.roomsPerConnection + 2
         settings.pendingPublishes = max(1, configuration.limits.pendingPublishes / shards)
         settings.maxSubscriptions = max(1, configuration.limits.subscriptions / shards)
+        settings.maxPatterns = configuration.resp.maxPatterns
         settings.historyLimit = configuration.limits.historyPage
         settings.snapshotEntries = UInt64(configuration.log.snapshotEveryEntries)
         settings.tailBytesPerPartition = configuration.log.tailRingBytes

@@ -18,6 +18,7 @@ extension NodeReport {
         gauge("resp_blocked_clients", "Of them, those that wait for a key.", resp.blocked)
         counter("resp_connections_total", "Connections of Redis clients since start.", resp.connectionsTotal)
         counter("resp_connections_rejected_total", "Connections above resp.max_clients.", resp.rejectedConnections)
+        counter("resp_patterns_refused_total", "Pattern subscriptions above resp.max_patterns.", resp.patternsRefused)
         text.family("resp_commands_total", .counter, help: "Redis commands, by what the connection uses them for.")
         for use in RESPMetrics.Use.allCases {
             text.sample(resp.commandsByUse[use.rawValue], ["node": node, "use": "\(use)"])

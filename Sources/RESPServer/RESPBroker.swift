@@ -38,7 +38,8 @@ package protocol RESPBroker: AnyObject {
     func unsubscribe(_ session: SessionID, room: RoomName) -> Bool
     /// Answered by `.patternSubscribed` once every later publish reaches this shard. Matching messages come by
     /// `.patternMessage` once, whatever the number of patterns and sessions: the shim matches and copies.
-    func subscribePattern(_ token: RequestToken, pattern: Glob)
+    /// False when the shard has as many different patterns as it may have.
+    func subscribePattern(_ token: RequestToken, pattern: Glob) -> Bool
     /// One subscription to the pattern less on this shard.
     func unsubscribePattern(_ pattern: Glob)
     /// Answered by `.channels`.

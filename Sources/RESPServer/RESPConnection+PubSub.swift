@@ -129,7 +129,10 @@ extension RESPConnection {
                     room: ChannelName.room(.shard, name),
                     options: SubscribeOptions(isCounted: true)
                 )
-            case .pattern: shard.broker.subscribePattern(token, pattern: Glob(name))
+            case .pattern:
+                guard !shard.broker.subscribePattern(token, pattern: Glob(name)) else { break }
+                acknowledgements?.states[index] = .failed("ERR too many different patterns on this node")
+                shard.metrics.patternsRefused &+= 1
             }
         }
         shard.calledBroker()

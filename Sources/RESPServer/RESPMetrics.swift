@@ -55,6 +55,8 @@ package struct RESPMetrics: Sendable {
     package var slowSubscribers: UInt64 = 0
     package var queryBufferOverflows: UInt64 = 0
     package var protocolErrors: UInt64 = 0
+    /// PSUBSCRIBEs above the bound on different patterns.
+    package var patternsRefused: UInt64 = 0
     package var bytesIn: UInt64 = 0
     package var bytesOut: UInt64 = 0
     package var largestInput = 0
@@ -103,6 +105,7 @@ package struct RESPMetrics: Sendable {
         slowSubscribers &+= other.slowSubscribers
         queryBufferOverflows &+= other.queryBufferOverflows
         protocolErrors &+= other.protocolErrors
+        patternsRefused &+= other.patternsRefused
         bytesIn &+= other.bytesIn
         bytesOut &+= other.bytesOut
         largestInput = max(largestInput, other.largestInput)

@@ -71,6 +71,22 @@ struct ChannelTests {
         #expect(clients[1].received["pattern " + prefix + "weather"] == nil)
     }
 
+    @Test("RS-04 patterns are bounded, and a tick's changes of them are told once")
+    func manyPatterns() throws {
+        let (cluster, clients) = try ChannelTests.start { $0.maxPatterns = 100 }
+        let client = clients[0]
+        for number in 0..<100 { #expect(client.subscribePattern("be:\(number)*")) }
+        #expect(!client.subscribePattern("be:more"))
+        #expect(client.subscribePattern("be:1*"), "a pattern that is there already costs nothing")
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, clients)
+        #expect(client.patterns.count == 101)
+        let counted = client.publishCounted("be:17", "hello")
+        cluster.run(milliseconds: 20)
+        MiniClient.deliver(cluster, clients)
+        #expect(client.counted[counted] == .success(3), "be:17*, and be:1* twice")
+    }
+
     @Test("RS-06 no pattern reaches a shard channel: it is not counted, and its messages go nowhere for it")
     func shardChannel() throws {
         let (cluster, clients) = try ChannelTests.start()

@@ -310,7 +310,8 @@ final class MiniClient {
         return token.command
     }
 
-    func subscribePattern(_ pattern: String) {
+    @discardableResult
+    func subscribePattern(_ pattern: String) -> Bool {
         cluster.broker(number).subscribePattern(token(), pattern: Glob(Array(pattern.utf8)))
     }
 

@@ -230,13 +230,14 @@ package final class LocalRESPBroker: RESPBroker, @unchecked Sendable {
         return true
     }
 
-    package func subscribePattern(_ token: RequestToken, pattern: Glob) {
+    package func subscribePattern(_ token: RequestToken, pattern: Glob) -> Bool {
         if let row = patterns.firstIndex(where: { $0.glob == pattern }) {
             patterns[row].count += 1
         } else {
             patterns.append((pattern, 1))
         }
         answer(.patternSubscribed(token, pattern))
+        return true
     }
 
     package func unsubscribePattern(_ pattern: Glob) {
