@@ -81,7 +81,7 @@ let package = Package(
         pure("Placement", ["Primitives"]),
         pure("Rooms", ["Primitives"]),
         pure("Keys", ["Primitives", "RESP"]),
-        pure("PeerProtocol", ["Primitives", "Raft", "Rooms", "Keys"]),
+        pure("PeerProtocol", ["Primitives", "Raft", "Placement", "Rooms", "Keys"]),
         pure("Broker", ["Primitives", "PeerProtocol", "Raft", "Placement", "Rooms", "Keys", "RESP"]),
 
         pure("RedisBackplane", ["Primitives", "RESP", "ClientProtocol", "PeerProtocol", "Rooms", "Broker"]),
@@ -240,7 +240,7 @@ let package = Package(
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
         tests("RoomsTests", ["Rooms", "Primitives"]),
         tests("PlacementTests", ["Placement", "Primitives"]),
-        tests("BrokerTests", ["Broker", "PeerProtocol", "Rooms", "Raft", "Keys", "Primitives"]),
+        tests("BrokerTests", ["Broker", "Placement", "PeerProtocol", "Rooms", "Raft", "Keys", "Primitives"]),
         tests(
             "RedisBackplaneTests",
             ["RedisBackplane", "RESP", "Broker", "PeerProtocol", "Rooms", "Primitives"]

@@ -3,252 +3,289 @@ import Placement
 import Primitives
 import Raft
 
-/// What the control group agrees: the cluster's nodes, its shape, and the placement table.
-package struct ControlState: Sendable {
-    package private(set) var nodes: [ClusterNode] = []
-    package private(set) var partitions = 0
-    package private(set) var keyPartitions = 0
-    package private(set) var replicationFactor = 0
-    package private(set) var placement: PlacementTable?
-
-    init() {}
-
-    private enum Tag: UInt8 {
-        case initialize = 1
-    }
-
-    static func initialize(
-        nodes: [ClusterNode],
-        partitions: Int,
-        keyPartitions: Int,
-        replicationFactor: Int,
-        placement: PlacementTable
-    ) -> [UInt8] {
-        var writer = ByteWriter(capacity: 256)
-        writer.write(Tag.initialize.rawValue)
-        writeBody(nodes, partitions, keyPartitions, replicationFactor, placement, to: &writer)
-        return writer.bytes
-    }
-
-    private static func writeBody(
-        _ nodes: [ClusterNode],
-        _ partitions: Int,
-        _ keyPartitions: Int,
-        _ replicationFactor: Int,
-        _ placement: PlacementTable,
-        to writer: inout ByteWriter
-    ) {
-        writer.writeVarint(UInt64(nodes.count))
-        for node in nodes {
-            writer.write(node.id.rawValue)
-            writer.writeString(node.name)
-            writer.writeString(node.zone)
-            writer.writeVarint(UInt64(node.weight))
-        }
-        writer.writeVarint(UInt64(partitions))
-        writer.writeVarint(UInt64(keyPartitions))
-        writer.writeVarint(UInt64(replicationFactor))
-        writer.write(placement)
-    }
-
-    /// True when the command changed the placement.
-    mutating func apply(_ data: [UInt8]) throws(DecodeError) -> Bool {
-        var changed = self
-        let outcome = data.withUnsafeBytes { raw -> Result<Bool, DecodeError> in
-            var reader = ByteReader(raw)
-            do throws(DecodeError) {
-                let tag = try reader.readByte()
-                switch Tag(rawValue: tag) {
-                case .initialize:
-                    // Two leaders in a row may both propose it; the first one stands.
-                    if changed.placement != nil { return .success(false) }
-                    try changed.readBody(&reader)
-                    return .success(true)
-                case nil: throw .unknown(field: "control command", value: UInt64(tag))
-                }
-            } catch {
-                return .failure(error)
-            }
-        }
-        let didChange = try outcome.get()
-        self = changed
-        return didChange
-    }
-
-    private mutating func readBody(_ reader: inout ByteReader) throws(DecodeError) {
-        nodes = []
-        for _ in 0..<(try reader.readCount(limit: 4096, "nodes")) {
-            nodes.append(
-                ClusterNode(
-                    id: NodeID(try reader.read(UInt64.self)),
-                    name: try reader.readString(limit: 255, "node name"),
-                    zone: try reader.readString(limit: 255, "zone"),
-                    weight: try reader.readCount(limit: 100, "weight")
-                )
-            )
-        }
-        partitions = try reader.readCount(limit: 16384, "partitions")
-        keyPartitions = try reader.readCount(limit: 16384, "key partitions")
-        replicationFactor = try reader.readCount(limit: 16, "replication factor")
-        placement = try reader.readPlacementTable()
-        try reader.expectEnd()
-    }
-
-    func encodeSnapshot() -> [UInt8] {
-        guard let placement else { return [] }
-        var writer = ByteWriter(capacity: 256)
-        ControlState.writeBody(nodes, partitions, keyPartitions, replicationFactor, placement, to: &writer)
-        return writer.bytes
-    }
-
-    init(snapshot: [UInt8]) throws(DecodeError) {
-        guard !snapshot.isEmpty else { return }
-        var decoded = ControlState()
-        let outcome = snapshot.withUnsafeBytes { raw -> Result<Void, DecodeError> in
-            var reader = ByteReader(raw)
-            do throws(DecodeError) {
-                try decoded.readBody(&reader)
-                return .success(())
-            } catch {
-                return .failure(error)
-            }
-        }
-        try outcome.get()
-        self = decoded
-    }
-}
-
+/// What the control group's leader does: it admits nodes, replaces those that are gone, and makes the placement table.
+/// One step at a time: each is a committed entry before the next is looked for.
 extension Broker {
     /// A new control leader of an empty cluster says how it is laid out.
     func leadControl(_ replica: Replica) {
+        away.removeAll()
         guard control.placement == nil else { return }
-        let table: PlacementTable
-        do throws(PlacementError) {
-            table = try PlacementTable.repair(
-                previous: nil,
-                nodes: settings.nodes.map { PlacementNode(id: $0.id, zone: $0.zone, weight: $0.weight) },
-                partitions: settings.allPartitions,
-                replicationFactor: settings.replicationFactor
-            )
-        } catch {
-            outbox.events.append(.fatal(.control, index: 0, reason: "placement: \(error)"))
-            return
-        }
-        _ = replica.raft.propose(
-            ControlState.initialize(
+        let nodes = ControlState.placementNodes(settings.nodes)
+        guard let table = plan(previous: nil, nodes) else { return }
+        proposeControl(
+            .initialize(
                 nodes: settings.nodes,
                 partitions: settings.partitions,
                 keyPartitions: settings.keyPartitions,
                 replicationFactor: settings.replicationFactor,
                 placement: table
-            )
+            ),
+            replica
         )
+    }
+
+    @discardableResult
+    private func proposeControl(_ command: ControlCommand, _ replica: Replica) -> Bool {
         mark(replica)
+        if case .accepted = replica.raft.propose(command.encoded()) { return true }
+        return false
+    }
+
+    private func plan(previous: PlacementTable?, _ nodes: [PlacementNode]) -> PlacementTable? {
+        do throws(PlacementError) {
+            return try PlacementTable.repair(
+                previous: previous,
+                nodes: nodes,
+                partitions: settings.allPartitions,
+                replicationFactor: control.placement == nil ? settings.replicationFactor : control.replicationFactor
+            )
+        } catch {
+            // Of what is configured; members are checked when they are admitted.
+            outbox.events.append(.fatal(.control, index: 0, reason: "placement: \(error)"))
+            return nil
+        }
     }
 
     func applyControl(_ entry: Entry) throws(DecodeError) {
-        if try control.apply(entry.data), let table = control.placement {
-            for (setting, made, wanted) in [
-                ("cluster.partitions", control.partitions, settings.partitions),
-                ("keys.partitions", control.keyPartitions, settings.keyPartitions),
-            ] where made != wanted {
-                outbox.events.append(
-                    .fatal(
-                        .control,
-                        index: entry.index,
-                        reason: "the cluster was made with \(setting) = \(made), the file says \(wanted): set it back, "
-                            + "the number is fixed at creation"
-                    )
+        guard control.apply(try ControlCommand(decoding: entry.data)) else { return }
+        for (setting, made, wanted) in [
+            ("cluster.partitions", control.partitions, settings.partitions),
+            ("keys.partitions", control.keyPartitions, settings.keyPartitions),
+        ] where made != wanted {
+            outbox.events.append(
+                .fatal(
+                    .control,
+                    index: entry.index,
+                    reason: "the cluster was made with \(setting) = \(made), the file says \(wanted): set it back, "
+                        + "the number is fixed at creation"
                 )
-                return
-            }
-            adopt(table)
+            )
+            return
         }
+        controlChanged()
     }
 
-    /// Takes the table up here and on the other shards; makes the replicas that it gives this node.
-    func adopt(_ table: PlacementTable) {
-        var writer = ByteWriter(capacity: 1024)
-        writer.write(table)
-        for shard in 0..<settings.shards where shard != settings.shard {
-            outbox.shards.append((shard, .placement(writer.bytes)))
-        }
-        install(table)
-    }
+    // MARK: The leader's round
 
-    func adoptPlacement(_ bytes: [UInt8]) {
-        let table = bytes.withUnsafeBytes { raw -> PlacementTable? in
-            var reader = ByteReader(raw)
-            return try? reader.readPlacementTable()
-        }
-        if let table { install(table) }
-    }
-
-    private func install(_ table: PlacementTable) {
-        guard table.replicas.count == settings.allPartitions, table.epoch > (placement?.epoch ?? 0) else { return }
-        placement = table
-        outbox.events.append(.placementApplied(epoch: table.epoch, partitions: table.replicas.count))
-        for partition in 0..<settings.allPartitions {
-            let group = GroupID(partition: PartitionID(UInt32(partition)))
-            guard isLocal(group), replicas[Int(group.rawValue)] == nil else { continue }
-            let members = table.replicas[partition]
-            let orphan = orphans.firstIndex { $0.0 == group }.map { orphans.remove(at: $0).1 }
-            guard members.contains(settings.node) || orphan != nil else { continue }
-            do {
-                try makeReplica(group, membership: Membership(voters: members), restored: orphan)
-            } catch {
-                outbox.events.append(.fatal(group, index: 0, reason: "\(error)"))
-                continue
-            }
-            if let replica = replica(group) { firstCampaign(replica, members) }
-        }
-    }
-
-    /// At the start nobody has heard of a leader: the preferred owner campaigns at once, the others wait their turn.
-    private func firstCampaign(_ replica: Replica, _ members: [NodeID]) {
-        guard !replica.isFaulty, let rank = members.firstIndex(of: settings.node) else { return }
-        replica.campaignAt = now + settings.rankDelay * 3 * UInt64(rank)
-    }
-
-    /// Gives leaderships back to their preferred owners, a few at a time, when those have caught up.
-    func returnLeaderships() {
-        guard let placement else { return }
-        var moves = 0
-        for case let replica? in replicas where replica.raft.role == .leader && moves < 4 && replica.nextReturn <= now {
-            guard let partition = replica.group.partition,
-                let preferred = placement.replicas[Int(partition.rawValue)].first, preferred != settings.node,
-                peers.contains(where: { $0.id == preferred && $0.isUp && !$0.isSuspected }),
-                replica.raft.membership.voters.contains(preferred)
-            else { continue }
-            let status = replica.raft.status()
-            guard let progress = status.peers.first(where: { $0.id == preferred }),
-                progress.match + 64 >= replica.raft.lastIndex
-            else { continue }
-            // Publishes wait while a transfer is under way: a node that follows but cannot win must not stop the room.
-            replica.nextReturn = now + settings.rebalanceInterval * (UInt64(4) << min(replica.returnAttempts, 6))
-            replica.returnAttempts += 1
-            replica.raft.transferLeadership(to: preferred)
-            mark(replica)
-            moves += 1
-        }
-    }
-
-    func ownedPartitions() -> [PeerMessage.Ownership] {
-        var list: [PeerMessage.Ownership] = []
-        for case let replica? in replicas where replica.isServing {
-            if let partition = replica.group.partition {
-                list.append(PeerMessage.Ownership(partition: partition, term: replica.servingTerm))
+    func tickControl() {
+        for case let replica? in replicas {
+            followPlacement(replica)
+            if now >= replica.nextRetireRequest {
+                replica.nextRetireRequest = now + settings.askAgainAfter
+                askToRetire(replica)
             }
         }
-        return list
+        if replicas[0]?.raft.role == .leader { driveControl() }
+        expireControlRequests()
+        leaveWhenEmpty()
     }
 
-    /// A node says that it serves a partition; the highest term is right.
-    func noteOwner(_ partition: PartitionID, node: NodeID, term: Term) {
-        let row = Int(partition.rawValue)
-        guard row < owners.count, isLocal(GroupID(partition: partition)) else { return }
-        if let known = owners[row], known.term > term || (known.term == term && known.node != node) { return }
-        owners[row] = Owner(node: node, term: term)
-        if let relay = relays[row] { relayOwner(relay, node: node, term: term) }
+    /// Gossip's list of nodes that are alive: whoever of them does not belong to the cluster yet asks to.
+    package func onNodesSeen(_ nodes: [ClusterNode]) { nodesSeen = nodes.sorted { $0.id < $1.id } }
+
+    /// Compares what is with what should be, and proposes the next step.
+    func driveControl() {
+        guard let replica = replicas[0], replica.raft.hasCommittedInTerm, control.placement != nil,
+            replica.raft.transferringTo == nil, replica.raft.appliedIndex == replica.raft.lastIndex
+        else { return }
+        noteAway()
+        if admitNext(replica) { return }
+        if !changeControlVoters(replica) { replan(replica) }
+    }
+
+    private func noteAway() {
+        away = away.filter { row in control.member(row.node) != nil && !isReachable(row.node) }
+        for member in control.members where !isReachable(member.id) && !away.contains(where: { $0.node == member.id }) {
+            away.append((member.id, now))
+        }
+    }
+
+    /// Away for so long that others take its place.
+    private func isGone(_ id: NodeID) -> Bool {
+        away.contains { $0.node == id && now - $0.since >= settings.replaceAfter }
+    }
+
+    private func admitNext(_ replica: Replica) -> Bool {
+        for node in nodesSeen {
+            if let member = control.member(node.id) {
+                var wanted = node
+                wanted.isLeaving = member.isLeaving
+                // Its weight is the operator's to change.
+                wanted.weight = member.weight
+                if wanted == member || wanted.name != member.name { continue }
+                return proposeControl(.admit(wanted, replacing: nil), replica)
+            }
+            guard (1...100).contains(node.weight), !node.name.isEmpty else { continue }
+            guard let other = control.member(named: node.name) else {
+                return proposeControl(.admit(node, replacing: nil), replica)
+            }
+            // The name's former node is gone with its disk, or there are two of them.
+            if !isReachable(other.id) {
+                return proposeControl(.admit(node, replacing: other.id), replica)
+            }
+            if refused.insert(node.id).inserted { outbox.events.append(.joinRefused(node.id, name: node.name)) }
+        }
+        return false
+    }
+
+    /// Up to five voters: those that vote already, as long as they are there, and the others as learners.
+    private func changeControlVoters(_ replica: Replica) -> Bool {
+        let membership = replica.raft.membership
+        guard !membership.isJoint else { return false }
+        let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }.map(\.id)
+        let staying = membership.voters.filter { able.contains($0) }
+        let spare = able.filter { !staying.contains($0) && isReachable($0) }
+        let voters = (staying + spare).prefix(Broker.controlVotersMax).sorted()
+        let members = control.members.map(\.id)
+        guard !voters.isEmpty else { return false }
+        return change(replica, toVoters: voters, learners: members.filter { !voters.contains($0) })
+    }
+
+    static let controlVotersMax = 5
+
+    private func replan(_ replica: Replica) {
+        let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }
+        let nodes = ControlState.placementNodes(able)
+        guard !nodes.isEmpty, nodes != control.plannedFor else { return }
+        proposePlacement(for: nodes, replica)
+    }
+
+    private func proposePlacement(for nodes: [PlacementNode], _ replica: Replica) {
+        guard let previous = control.placement, let table = plan(previous: previous, nodes) else { return }
+        // Nothing moves, but for whom the table stands has changed.
+        let next = PlacementTable(epoch: previous.epoch + 1, replicas: table.replicas)
+        proposeControl(.place(next, for: nodes), replica)
+    }
+
+    // MARK: What operators ask for
+
+    /// Asks the control leader; answered by `outbox.controlReplies`. On the control group's shard only.
+    package func requestControl(_ token: UInt64, _ request: ControlRequest) {
+        guard let replica = replicas[0] else { return }
+        guard replica.raft.role != .leader else {
+            outbox.controlReplies.append((token, decide(request)))
+            return
+        }
+        guard let leader = replica.raft.leader, isReachable(leader) else {
+            outbox.controlReplies.append((token, .refused("no control leader: a majority of its voters is needed")))
+            return
+        }
+        controlRequests.append((token, now + settings.requestTimeout))
+        send(.controlRequest(token: token, request), to: leader)
+    }
+
+    func receiveControlRequest(_ token: UInt64, _ request: ControlRequest, from node: NodeID) {
+        send(.controlReply(token: token, decide(request)), to: node)
+    }
+
+    func receiveControlReply(_ token: UInt64, _ reply: ControlReply) {
+        guard let row = controlRequests.firstIndex(where: { $0.token == token }) else { return }
+        controlRequests.remove(at: row)
+        outbox.controlReplies.append((token, reply))
+    }
+
+    func expireControlRequests() {
+        while let first = controlRequests.first, first.deadline <= now {
+            controlRequests.removeFirst()
+            outbox.controlReplies.append((first.token, .refused("the control leader did not answer: look, then retry")))
+        }
+    }
+
+    /// Proposes what was asked for. An answer does not wait for the commit: `status` shows when it is done.
+    private func decide(_ request: ControlRequest) -> ControlReply {
+        guard let replica = replicas[0], replica.raft.hasCommittedInTerm, let placement = control.placement else {
+            return .refused("this node does not lead the control group: try again")
+        }
+        guard replica.raft.appliedIndex == replica.raft.lastIndex else {
+            return .refused("another change is under way: try again")
+        }
+        func propose(_ command: ControlCommand) -> ControlReply {
+            proposeControl(command, replica) ? .accepted : .refused("the control group is busy: try again")
+        }
+        switch request {
+        case .plan: return .plan(moves(to: nextTable(placement)))
+        case .rebalance:
+            let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }
+            let table = nextTable(placement)
+            guard table.replicas != placement.replicas else { return .plan([]) }
+            let nodes = ControlState.placementNodes(able)
+            let next = PlacementTable(epoch: placement.epoch + 1, replicas: table.replicas)
+            guard case .accepted = propose(.place(next, for: nodes)) else {
+                return .refused("the control group is busy: try again")
+            }
+            return .plan(moves(to: table))
+        case .move(let partition, let node):
+            guard Int(partition.rawValue) < placement.replicas.count else {
+                return .refused("there is no \(partition)")
+            }
+            guard let member = control.member(node), !member.isLeaving, isReachable(node) else {
+                return .refused("\(node) is not a node that could take it")
+            }
+            var replicas = placement.replicas
+            var list = replicas[Int(partition.rawValue)].filter { $0 != node }
+            // A node that has no copy takes the place of the owner so far.
+            if list.count == replicas[Int(partition.rawValue)].count { list.removeFirst() }
+            replicas[Int(partition.rawValue)] = [node] + list
+            guard replicas != placement.replicas else { return .refused("it is there already") }
+            return propose(
+                .place(PlacementTable(epoch: placement.epoch + 1, replicas: replicas), for: control.plannedFor)
+            )
+        case .setLeaving(let node, let isLeaving):
+            guard let member = control.member(node) else { return .refused("\(node) is not a node of this cluster") }
+            guard member.isLeaving != isLeaving else { return .accepted }
+            if isLeaving, !control.members.contains(where: { $0.id != node && !$0.isLeaving }) {
+                return .refused("it is the last node: nobody could take its partitions")
+            }
+            return propose(.setLeaving(node, isLeaving))
+        case .setWeight(let node, let weight):
+            guard control.member(node) != nil else { return .refused("\(node) is not a node of this cluster") }
+            guard (1...100).contains(weight) else { return .refused("a weight is 1 to 100") }
+            return propose(.setWeight(node, Int(weight)))
+        case .forget(let node):
+            guard let member = control.member(node) else { return .refused("\(node) is not a node of this cluster") }
+            if node == settings.node { return .refused("it leads the control group: let it leave") }
+            if isReachable(node), !member.isLeaving { return .refused("it is up: let it leave instead") }
+            if isReachable(node), placement.nodes.contains(node) {
+                return .refused("it still has partitions: they move first")
+            }
+            return propose(.remove(node))
+        }
+    }
+
+    private func nextTable(_ placement: PlacementTable) -> PlacementTable {
+        let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }
+        return plan(previous: placement, ControlState.placementNodes(able)) ?? placement
+    }
+
+    private func moves(to table: PlacementTable) -> [ControlReply.Move] {
+        guard let placement = control.placement else { return [] }
+        return zip(placement.replicas, table.replicas).enumerated().compactMap { row, lists in
+            guard lists.0 != lists.1 else { return nil }
+            return ControlReply.Move(partition: PartitionID(UInt32(row)), from: lists.0, to: lists.1)
+        }
+    }
+
+    /// A node that is to leave and carries nothing any more asks to be let go; when that is done, it is told.
+    private func leaveWhenEmpty() {
+        guard let own = control.member(settings.node) else {
+            guard settings.shard == 0, control.version > 0, !settings.isJoining else { return }
+            // Not at the first look: a node that starts again may read of its own return only later.
+            if leftAt == nil { leftAt = now }
+            if let since = leftAt, now - since >= settings.ownersInterval {
+                leftAt = .distantFuture
+                outbox.events.append(.left)
+            }
+            return
+        }
+        leftAt = nil
+        guard own.isLeaving, discarding.isEmpty, replicas.dropFirst().allSatisfy({ $0 == nil }) else {
+            emptyShards.removeAll()
+            return
+        }
+        guard settings.shard == 0 else { return outbox.shards.append((0, .emptied(shard: settings.shard))) }
+        emptyShards.insert(0)
+        guard emptyShards.count == settings.shards, let leader = replicas[0]?.raft.leader, leader != settings.node
+        else { return }
+        send(.controlRequest(token: 0, .forget(settings.node)), to: leader)
     }
 }

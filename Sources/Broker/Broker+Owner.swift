@@ -113,12 +113,6 @@ extension Broker {
         }
         if !replica.queued.isEmpty { mark(replica) }
         if replica.keys != nil { housekeepKeys(replica) }
-        // Behind the last acknowledgement of the old log: the leader forgets them all when it reads this.
-        if replica.isFaulty, replica.pendingAppends == 0, replica.incoming == nil, let leader = replica.raft.leader,
-            leader != settings.node
-        {
-            outbox.peers.append((leader, .snapshotRequest(replica.group)))
-        }
         expireTransfers(replica)
     }
 

@@ -47,7 +47,7 @@ extension Broker {
             }
         } else if restored.snapshot != nil {
             control = try ControlState(snapshot: restored.snapshotState)
-            if let table = control.placement { adopt(table) }
+            controlChanged()
         }
         let raft = RaftNode(
             id: settings.node,
@@ -68,7 +68,9 @@ extension Broker {
         replica.leaderLostAt = now
         replica.lastHousekeeping = now
         replicas[Int(group.rawValue)] = replica
-        if restored.isFaulty { outbox.events.append(.replicaFaulty(group)) }
+        if restored.isFaulty {
+            outbox.events.append(base.voters.isEmpty ? .replicaAdded(group) : .replicaFaulty(group))
+        }
         mark(replica)
     }
 
@@ -193,6 +195,7 @@ extension Broker {
         if let leader = soft.leader, leader != settings.node, replica.raft.role != .leader {
             replica.leaderLostAt = nil
         }
+        if soft.role == .leader { replica.handOvers = 0 }
         guard let partition = replica.group.partition else { return }
         if soft.role == .leader, settings.planted == .serveBeforeNoop { beginServing(replica) }
         if soft.role != .leader || soft.term != replica.servingTerm, replica.isServing {
@@ -286,7 +289,7 @@ extension Broker {
                 if settings.planted == .forgetProducers { replica.state?.forgetProducers() }
             } else {
                 control = try ControlState(snapshot: bytes)
-                if let table = control.placement { adopt(table) }
+                controlChanged()
             }
         } catch {
             fatal(replica, descriptor.index, "snapshot: \(error)")

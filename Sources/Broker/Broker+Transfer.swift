@@ -8,8 +8,8 @@ import Rooms
 extension Broker {
     func beginTransfer(_ replica: Replica, to node: NodeID) {
         guard replica.transfers[node] == nil else { return }
-        guard isReachable(node) else {
-            // Raft tries again when the node answers heartbeats.
+        guard isReachable(node), replicas.count(where: { $0?.transfers[node] != nil }) < settings.parallelSyncs else {
+            // Raft tries again when the node answers heartbeats, and who has asked asks again.
             replica.raft.onSnapshotSent(to: node, succeeded: false)
             return
         }
@@ -38,10 +38,22 @@ extension Broker {
         sendChunk(replica, to: node, offset: 0)
     }
 
+    /// Asks the leader to replace a replica that is damaged or new; true when it was asked.
+    func askForSnapshot(_ replica: Replica) -> Bool {
+        // Behind the last acknowledgement of the old log: the leader forgets them all when it reads this.
+        guard replica.isFaulty, replica.pendingAppends == 0, !replica.isFilling(at: now, settings),
+            let leader = replica.raft.leader, leader != settings.node
+        else { return false }
+        replica.askedAt = now
+        outbox.peers.append((leader, .snapshotRequest(replica.group)))
+        return true
+    }
+
     /// A damaged replica asks to be replaced. What it acknowledged it will lose, so from here on none of that counts,
     /// and the snapshot must reach up to everything that was committed while it still did.
     func receiveSnapshotRequest(_ group: GroupID, from node: NodeID) {
-        guard let replica = replica(group), replica.raft.role == .leader else { return }
+        guard let replica = replica(group), replica.raft.role == .leader, replica.raft.membership.members.contains(node)
+        else { return }
         if replica.transfers[node] == nil { replica.raft.onPeerDamaged(node) }
         guard replica.raft.hasCommittedInTerm, replica.raft.appliedIndex == replica.raft.commitIndex else { return }
         beginTransfer(replica, to: node)
@@ -49,9 +61,14 @@ extension Broker {
 
     private func sendChunk(_ replica: Replica, to node: NodeID, offset: UInt64) {
         guard var transfer = replica.transfers[node] else { return }
+        guard transferDue <= now else {
+            replica.transfers[node]?.held = offset
+            return
+        }
         let stateBytes = UInt64(transfer.state.count)
         if offset < stateBytes || transfer.firstEntry > transfer.descriptor.index {
             let end = min(Int(offset) + settings.snapshotChunkBytes, transfer.state.count)
+            spend(end - min(Int(offset), end))
             send(
                 chunk(replica, transfer, offset: offset, state: transfer.state[min(Int(offset), end)..<end], []),
                 to: node
@@ -107,7 +124,14 @@ extension Broker {
         }
         let wanted = entries.filter { $0.index <= transfer.descriptor.index }
         let offset = UInt64(transfer.state.count) + (from - transfer.firstEntry)
+        spend(wanted.reduce(0) { $0 + $1.data.count })
         send(chunk(replica, transfer, offset: offset, state: [], wanted), to: node)
+    }
+
+    /// Bytes of transfers are sent at a bounded rate, so that they take neither the links nor the disks from what is live.
+    private func spend(_ bytes: Int) {
+        let time = UInt64(bytes) * 1_000_000_000 / UInt64(settings.transferRate)
+        transferDue = max(now, transferDue) + Interval(nanoseconds: time)
     }
 
     func endTransfer(_ replica: Replica, to node: NodeID, succeeded: Bool) {
@@ -138,8 +162,14 @@ extension Broker {
             if isOver || now - incoming.lastProgress > .seconds(10) { replica.incoming = nil }
         }
         guard !replica.transfers.isEmpty else { return }
+        for node in replica.transfers.keys.sorted() where transferDue <= now {
+            guard let offset = replica.transfers[node]?.held else { continue }
+            replica.transfers[node]?.held = nil
+            replica.transfers[node]?.lastProgress = now
+            sendChunk(replica, to: node, offset: offset)
+        }
         for (node, transfer) in replica.transfers.sorted(by: { $0.key < $1.key })
-        where now - transfer.lastProgress > .seconds(10) {
+        where transfer.held == nil && now - transfer.lastProgress > .seconds(10) {
             endTransfer(replica, to: node, succeeded: false)
         }
     }

@@ -37,10 +37,27 @@ package final class Broker {
     var dirtyRelays: [Relay] = []
     var hub: Hub
     package internal(set) var control = ControlState()
-    /// Replicas found on disk before the placement that names their members is known.
+    /// Replicas found on disk before the placement that names their members is known, and what is left of those that
+    /// were removed.
     var orphans: [(GroupID, RestoredReplica)] = []
-    package internal(set) var placement: PlacementTable?
+    /// Groups whose replica is being removed from the disk.
+    var discarding: Set<GroupID> = []
+    var installedEpoch: UInt64 = 0
 
+    // Of the control group's leader.
+    /// Nodes that gossip knows to be alive; sorted.
+    var nodesSeen: [ClusterNode] = []
+    /// Members that cannot be reached, and since when.
+    var away: [(node: NodeID, since: Instant)] = []
+    /// Nodes that were told once that their name is taken.
+    var refused: Set<NodeID> = []
+    /// Of the operators at this node.
+    var controlRequests: [(token: UInt64, deadline: Instant)] = []
+    /// Shards of this node that carry nothing any more, while it is leaving.
+    var emptyShards: Set<Int> = []
+    var leftAt: Instant?
+
+    /// Nodes whose link the mesh has admitted, and those that formed the cluster; sorted.
     var peers: [Peer] = []
     /// By partition: who serves it, as far as is known here.
     var owners: [Owner?]
@@ -66,6 +83,9 @@ package final class Broker {
     var nextKeepalive: Instant
     var nextOwners: Instant
     var nextRebalance: Instant
+    var nextControl: Instant
+    /// When the next bytes of a transfer may be sent.
+    var transferDue = Instant.zero
     var effects: [PartitionState.Effect] = []
     var keyEffects: [KeyPartition.Effect] = []
     var isSettling = false
@@ -121,6 +141,7 @@ package final class Broker {
         nextKeepalive = now
         nextOwners = now
         nextRebalance = now + settings.rebalanceInterval
+        nextControl = now + settings.controlInterval
         peers = settings.nodes.filter { $0.id != settings.node }.map { Peer(id: $0.id) }
         for partition in 0..<settings.allPartitions where partition % settings.shards == settings.shard {
             relays[partition] = Relay(
@@ -142,15 +163,19 @@ package final class Broker {
             try makeReplica(group, membership: nil, restored: replica)
         }
         if settings.shard == 0, replicas[0] == nil {
-            try makeReplica(.control, membership: controlMembership, restored: nil)
+            var restored = RestoredReplica()
+            restored.isFaulty = settings.isJoining
+            try makeReplica(.control, membership: controlMembership, restored: restored)
         }
         // A sole voter has nobody to wait for.
         if settings.controlVoters == [settings.node] { replicas[0]?.campaignAt = now }
     }
 
-    /// The control group's members at the cluster's formation: everyone follows it, up to five vote.
+    /// The control group's members at the cluster's formation: everyone follows it, up to five vote. A node that joins
+    /// learns them from the leader.
     var controlMembership: Membership {
-        Membership(
+        guard !settings.isJoining else { return Membership(voters: [], learners: [settings.node]) }
+        return Membership(
             voters: settings.controlVoters,
             learners: settings.nodes.map(\.id).filter { !settings.controlVoters.contains($0) }
         )
@@ -195,6 +220,7 @@ package final class Broker {
             }
         }
         checkLiveness()
+        var syncs = settings.parallelSyncs - replicas.count { $0?.isFilling(at: now, settings) == true }
         for case let replica? in replicas {
             if let due = replica.campaignAt, due <= now {
                 replica.campaignAt = nil
@@ -204,6 +230,11 @@ package final class Broker {
                 }
             }
             housekeep(replica)
+            if syncs > 0, askForSnapshot(replica) { syncs -= 1 }
+        }
+        if nextControl <= now {
+            nextControl = now + settings.controlInterval
+            tickControl()
         }
         if nextKeepalive <= now {
             nextKeepalive = now + settings.keepalive
@@ -227,6 +258,10 @@ package final class Broker {
     // MARK: Peers
 
     package func onPeerUp(_ node: NodeID) {
+        if !peers.contains(where: { $0.id == node }) {
+            peers.append(Peer(id: node))
+            peers.sort { $0.id < $1.id }
+        }
         guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
         peers[index].isUp = true
         peers[index].lastHeard = now
@@ -262,6 +297,7 @@ package final class Broker {
             }
         }
         for case let relay? in relays where relay.owner == node { ownerUnreachable(relay) }
+        if control.version > 0, control.member(node) == nil { peers.removeAll { $0.id == node } }
     }
 
     private func forgetInterest(of node: NodeID, in replica: Replica) {
@@ -378,6 +414,10 @@ package final class Broker {
         case .snapshotProgress(let group, let index, let received):
             receiveProgress(group, index: index, received: received, from: node)
         case .snapshotRequest(let group): receiveSnapshotRequest(group, from: node)
+        case .retireRequest(let group): receiveRetireRequest(group, from: node)
+        case .retire(let group, let epoch): receiveRetire(group, epoch: epoch)
+        case .controlRequest(let token, let request): receiveControlRequest(token, request, from: node)
+        case .controlReply(let token, let reply): receiveControlReply(token, reply)
         case .keyResults(let results): receiveKeyResults(results)
         case .keyRead(let read): receiveKeyRead(read, from: node)
         case .keyReadReply(let reply): receiveKeyReadReply(reply, from: node)
@@ -402,7 +442,8 @@ package final class Broker {
     }
 
     func mark(_ replica: Replica) {
-        guard !replica.isDirty else { return }
+        // A late answer of the disk may be about a replica that was removed meanwhile.
+        guard !replica.isDirty, replicas[Int(replica.group.rawValue)] === replica else { return }
         replica.isDirty = true
         dirtyReplicas.append(replica)
     }
@@ -431,7 +472,7 @@ package final class Broker {
             dirtyReplicas.removeAll(keepingCapacity: true)
             for replica in batch {
                 replica.isDirty = false
-                pump(replica)
+                if replicas[Int(replica.group.rawValue)] === replica { pump(replica) }
             }
         }
         if !items.isEmpty || !parts.isEmpty {
@@ -486,7 +527,8 @@ package final class Broker {
         case .fetched(let token, let room, let result): hubFetched(token, room, result)
         case .resumed(let room, let epoch, let next): hubResumed(room, epoch, next)
         case .roomReset(let room): hubReset(room)
-        case .placement(let bytes): adoptPlacement(bytes)
+        case .control(let bytes): adoptControl(bytes)
+        case .emptied(let shard): emptyShards.insert(shard)
         case .keyUnit(let hub, let token, let partition, let unit, let deadline):
             relayKeyUnit(partition, unit, hub: hub, token: token, deadline: deadline)
         case .keyRead(let hub, let token, let partition, let unit):

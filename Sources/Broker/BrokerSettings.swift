@@ -7,13 +7,27 @@ import Rooms
 package struct ClusterNode: Equatable, Sendable {
     package var id: NodeID
     package var name: String
+    /// Where its mesh listens.
+    package var host: String
+    package var meshPort: UInt16
     package var zone: String
     /// Relative share of the partitions, 1...100.
     package var weight: Int
+    /// It is being emptied: nothing is placed on it any more.
+    package var isLeaving = false
 
-    package init(id: NodeID, name: String, zone: String = "", weight: Int = 1) {
+    package init(
+        id: NodeID,
+        name: String,
+        host: String = "",
+        meshPort: UInt16 = 0,
+        zone: String = "",
+        weight: Int = 1
+    ) {
         self.id = id
         self.name = name
+        self.host = host
+        self.meshPort = meshPort
         self.zone = zone
         self.weight = weight
     }
@@ -22,10 +36,12 @@ package struct ClusterNode: Equatable, Sendable {
 /// What a broker is told at start. Every bound has a default that suits a small node.
 package struct BrokerSettings: Sendable {
     package var node: NodeID
-    /// All nodes of the cluster, this one included; sorted by id.
+    /// The nodes that formed the cluster, sorted by id; of a node that joins one, itself.
     package var nodes: [ClusterNode]
-    /// The control group's voters: the first five nodes in file order, sorted by id.
+    /// The control group's voters at the cluster's formation: the first five nodes in file order, sorted by id.
     package var controlVoters: [NodeID]
+    /// The node has no part in any group yet: it waits to be admitted, and takes everything from leaders' snapshots.
+    package var isJoining = false
     package var shard: Int
     package var shards: Int
     /// Partitions of rooms.
@@ -55,6 +71,18 @@ package struct BrokerSettings: Sendable {
     package var cursorFlush = Interval.seconds(1)
     package var housekeeping = Interval.seconds(30)
     package var rebalanceInterval = Interval.seconds(2)
+    /// How often the control leader, and the leaders of groups, compare what is with what should be.
+    package var controlInterval = Interval.milliseconds(200)
+    /// A node that was away for so long loses its replicas to others.
+    package var replaceAfter = Interval.seconds(600)
+    /// Replicas of this shard that are filled from their leaders at the same time (Redis's parallel-syncs).
+    package var parallelSyncs = 1
+    /// A leader that does not send the snapshot that it was asked for is asked again.
+    package var askAgainAfter: Interval { keepalive * 5 }
+    /// Bytes of snapshots that this shard sends in a second.
+    package var transferRate = 64 << 20
+    /// A new replica may be this many entries behind when it is made a voter.
+    package var catchUpEntries: UInt64 = 64
 
     package var maxSessions = 100_000
     package var subscriptionsPerSession = 128

@@ -16,11 +16,14 @@ package struct Outbox {
     package var shards: [(to: Int, message: ShardMessage)] = []
     /// For the log, the event list and the metrics.
     package var events: [BrokerEvent] = []
+    /// Answers to `requestControl`.
+    package var controlReplies: [(token: UInt64, reply: ControlReply)] = []
 
     package init() {}
 
     package var isEmpty: Bool {
         peers.isEmpty && storage.isEmpty && edge.isEmpty && shards.isEmpty && events.isEmpty
+            && controlReplies.isEmpty
     }
 }
 
@@ -45,6 +48,8 @@ package enum StorageRequest: Sendable {
     case installSnapshot(group: GroupID, descriptor: SnapshotDescriptor, state: [UInt8], entries: [Entry])
     /// Entries below `index` are no longer needed. No reply.
     case dropLog(group: GroupID, below: LogIndex)
+    /// Remove the replica but for its vote, then `onDiscarded`.
+    case discard(group: GroupID)
 }
 
 /// A state machine as it was at one index.
@@ -238,6 +243,16 @@ package enum BrokerEvent: Sendable {
     case placementApplied(epoch: UInt64, partitions: Int)
     case snapshotInstalled(GroupID, index: LogIndex)
     case replicaFaulty(GroupID)
+    /// A new replica waits for its leader's snapshot.
+    case replicaAdded(GroupID)
+    /// The group has left this node.
+    case replicaRemoved(GroupID)
+    /// Who belongs to the cluster, told on the control group's shard.
+    case members([ClusterNode])
+    /// A node asks to join under the name of another one that is up.
+    case joinRefused(NodeID, name: String)
+    /// This node does not belong to the cluster any more.
+    case left
     /// The state machine met an entry that it cannot read: the process must stop.
     case fatal(GroupID, index: LogIndex, reason: String)
 }
@@ -275,7 +290,9 @@ package enum ShardMessage: Sendable {
     /// The room's history began anew.
     case roomReset(RoomName)
     /// From the control group's shard to the others.
-    case placement([UInt8])
+    case control([UInt8])
+    /// To the control group's shard: the sender carries nothing any more.
+    case emptied(shard: Int)
     // The shim to a key partition's relay.
     case keyUnit(hub: Int, RequestToken, PartitionID, unit: ArraySlice<UInt8>, deadline: Instant)
     case keyRead(hub: Int, RequestToken, PartitionID, unit: ArraySlice<UInt8>)

@@ -52,8 +52,9 @@ final class Replica {
     var transfers: [NodeID: OutgoingTransfer] = [:]
     var lastHousekeeping = Instant.zero
 
-    // Follower: a snapshot that is arriving.
+    // Follower: a snapshot that is arriving, and when it was last asked for.
     var incoming: IncomingTransfer?
+    var askedAt: Instant?
     /// State bytes of a snapshot that storage has installed and Raft is about to accept.
     var installed: [UInt8]?
 
@@ -66,6 +67,11 @@ final class Replica {
     /// The leader that told this replica to take over from it.
     var giver: NodeID?
     var returnAttempts: UInt64 = 0
+    /// The placement epoch whose members the group is known to have.
+    var placedEpoch: UInt64 = 0
+    var nextRetireRequest = Instant.zero
+    /// Leaderships given away in this term because the table does not name this node any more.
+    var handOvers = 0
     /// When the last known leader was lost, for the failover's duration.
     var leaderLostAt: Instant?
 
@@ -119,6 +125,8 @@ final class Replica {
         var startedAt: Instant
         var lastProgress: Instant
         var isReading = false
+        /// What is to be sent next, when the rate allows it.
+        var held: UInt64?
     }
 
     struct IncomingTransfer {
@@ -164,6 +172,11 @@ final class Replica {
 
     /// Entries that were answered and that a majority does not have, as far as is known here.
     var unconfirmed: UInt64 { (ahead?.applied ?? 0) - min(ahead?.applied ?? 0, keys?.applied ?? 0) }
+
+    /// A snapshot is on its way here, or was just asked for.
+    func isFilling(at now: Instant, _ settings: BrokerSettings) -> Bool {
+        incoming != nil || askedAt.map { now - $0 < settings.askAgainAfter } ?? false
+    }
 
     var snapshot: SnapshotState? { state.map { .rooms($0) } ?? keys.map { .keys($0) } }
 

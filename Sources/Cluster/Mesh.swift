@@ -13,9 +13,10 @@ import SystemOpenSSL
 ///
 /// Except for `init`, `start` and `stop` everything belongs to the shard's loop, the closures too.
 package final class Mesh: @unchecked Sendable {
-    /// What is known of one configured peer.
+    /// What is known of one peer. Rows are kept when a peer leaves: links refer to them by their place.
     private struct PeerState {
         var peer: MeshPeer
+        var isGone = false
         var link: MeshLink?
         var isDialling = false
         var nextDial = Instant.zero
@@ -129,8 +130,27 @@ package final class Mesh: @unchecked Sendable {
         while let oldest = handshakes.first(where: { $0.deadline <= now }) {
             oldest.reset("no handshake within \(settings.handshakeTimeout.milliseconds) ms")
         }
-        for index in peers.indices where isDialler(to: peers[index].peer.name) {
+        for index in peers.indices where isDialler(to: peers[index].peer.name) && !peers[index].isGone {
             if peers[index].link == nil && !peers[index].isDialling && peers[index].nextDial <= now { dial(index) }
+        }
+    }
+
+    /// The other nodes as they are from now on. New ones are dialled or waited for, links to those that are missing
+    /// end. On the shard's loop.
+    package func setPeers(_ list: [MeshPeer]) {
+        let list = list.filter { $0.name != identity.name }
+        for index in peers.indices where !list.contains(where: { $0.name == peers[index].peer.name }) {
+            peers[index].isGone = true
+            peers[index].link?.reset("the node does not belong to the cluster any more")
+        }
+        for peer in list {
+            if let index = peers.firstIndex(where: { $0.peer.name == peer.name }) {
+                if peers[index].peer != peer { peers[index].failures = 0 }
+                peers[index].peer = peer
+                peers[index].isGone = false
+            } else {
+                peers.append(PeerState(peer: peer, statistics: LinkStatistics(name: peer.name)))
+            }
         }
     }
 
@@ -150,9 +170,9 @@ package final class Mesh: @unchecked Sendable {
 
     package func isUp(_ node: NodeID) -> Bool { peers.contains { $0.link?.node == node } }
 
-    /// One row per configured peer, in their order.
+    /// One row per peer, in the order in which they came to be known.
     package var linkStatistics: [LinkStatistics] {
-        peers.map { state in
+        peers.filter { !$0.isGone }.map { state in
             var row = state.statistics
             row.node = state.link?.node
             row.queuedBytes = state.link?.queuedBytes ?? 0
@@ -189,7 +209,7 @@ package final class Mesh: @unchecked Sendable {
         identity.name.utf8.lexicographicallyPrecedes(name.utf8)
     }
 
-    func peerIndex(named name: String) -> Int? { peers.firstIndex { $0.peer.name == name } }
+    func peerIndex(named name: String) -> Int? { peers.firstIndex { $0.peer.name == name && !$0.isGone } }
 
     private func dial(_ index: Int) {
         let peer = peers[index].peer
@@ -275,7 +295,7 @@ package final class Mesh: @unchecked Sendable {
             return "cluster '\(hello.cluster)', this node belongs to '\(identity.clusterName)'"
         }
         if hello.name == identity.name { return "the name '\(hello.name)' is this node's own" }
-        guard let index = peerIndex(named: hello.name) else { return "no node '\(hello.name)' is configured here" }
+        guard let index = peerIndex(named: hello.name) else { return "no node '\(hello.name)' is known here" }
         if let expected = link.expected, expected != index {
             return "expected '\(peers[expected].peer.name)' at this address, found '\(hello.name)'"
         }

@@ -468,6 +468,8 @@ struct Recoverer<D: Disk> {
         let log = state.groups[slot]
         if entries.last.map({ $0.index != log.flushedUpTo }) ?? false { entries = [] }
         entries.append(contentsOf: log.memory)
+        // A replica that was removed and has not been filled anew: it has a vote, and a log that says nothing.
+        let wasRemoved = log.incarnation > 0 && snapshot == nil && log.last == 0
         return RestoredReplica(
             hardState: log.hardState,
             snapshot: snapshot?.descriptor,
@@ -476,7 +478,7 @@ struct Recoverer<D: Disk> {
             lastIndex: log.last,
             termStarts: log.termStarts,
             entries: entries,
-            isFaulty: log.isFaulty
+            isFaulty: log.isFaulty || wasRemoved
         )
     }
 

@@ -54,12 +54,14 @@ enum Incarnation {
     }
 }
 
-/// The nodes that formed the cluster, by name: written once, when every node of cluster.toml has met every other.
+/// The nodes that formed the cluster, by name: written once, when every node of cluster.toml has met every other, and
+/// never changed, because the control group's log begins with them.
 ///
 /// Until then nobody votes, so a node with an empty disk cannot help to elect a leader that misses acknowledged
 /// entries; afterwards a name that comes with another identity is refused (consensus.md, checks 5 and 6).
 package struct Formation: Sendable, Equatable {
     package private(set) var members: [String: NodeID]
+    /// In the order of cluster.toml: the first five vote in the control group.
     package let expected: [String]
 
     static let file = "formation"
@@ -89,36 +91,40 @@ package struct Formation: Sendable, Equatable {
 
     package mutating func learn(name: String, node: NodeID) { members[name] = node }
 
+    /// Nil when this node did not form a cluster.
     package static func load<D: Disk>(
         from store: LogStore<D>,
-        expected: [String],
         own name: String,
         node: NodeID
-    ) throws -> Formation {
-        var formation = Formation(expected: expected, own: name, node: node)
-        guard let bytes = try store.readMeta(file) else { return formation }
-        try bytes.withUnsafeBytes { raw in
-            var reader = ByteReader(raw)
-            for _ in 0..<(try reader.readCount(limit: 4096, "formation")) {
-                let member = try reader.readString(limit: 255, "node name")
-                formation.members[member] = NodeID(try reader.read(UInt64.self))
+    ) throws -> Formation? {
+        guard let bytes = try store.readMeta(file) else { return nil }
+        var members: [String: NodeID] = [:]
+        var order: [String] = []
+        do {
+            try bytes.withUnsafeBytes { raw in
+                var reader = ByteReader(raw)
+                for _ in 0..<(try reader.readCount(limit: 4096, "formation")) {
+                    let member = try reader.readString(limit: 255, "node name")
+                    order.append(member)
+                    members[member] = NodeID(try reader.read(UInt64.self))
+                }
+                try reader.expectEnd()
             }
-            try reader.expectEnd()
+        } catch is DecodeError {
+            throw NodeError.damagedMeta(file)
         }
-        guard formation.members[name] == node else {
-            throw NodeError.foreignDirectory(name: name, owner: formation.members.first { $0.value == node }?.key)
+        guard members[name] == node else {
+            throw NodeError.foreignDirectory(name: name, owner: members.first { $0.value == node }?.key)
         }
-        for member in formation.members.keys.sorted() where !expected.contains(member) {
-            throw NodeError.memberMissing(member)
-        }
-        for member in expected where formation.members[member] == nil { throw NodeError.memberUnknown(member) }
+        var formation = Formation(expected: order, own: name, node: node)
+        formation.members = members
         return formation
     }
 
     package func save<D: Disk>(to store: LogStore<D>) throws {
         var writer = ByteWriter()
-        writer.writeVarint(UInt64(members.count))
-        for name in members.keys.sorted() {
+        writer.writeVarint(UInt64(expected.count))
+        for name in expected {
             writer.writeString(name)
             writer.write(members[name]?.rawValue ?? 0)
         }
@@ -131,8 +137,7 @@ package enum NodeError: Error, CustomStringConvertible {
     case unknownNode(String, known: [String])
     case damagedMeta(String)
     case foreignDirectory(name: String, owner: String?)
-    case memberMissing(String)
-    case memberUnknown(String)
+    case left(String)
     case listen(what: String, host: String, port: Int, reason: String)
     case formationTimeout(missing: [String])
     case withoutRedis
@@ -147,12 +152,9 @@ package enum NodeError: Error, CustomStringConvertible {
                 + "node come back as a new one"
         case .foreignDirectory(let name, let owner):
             "this data directory belongs to \(owner ?? "another node"), not to \(name): check data_dir in cluster.toml"
-        case .memberMissing(let member):
-            "the cluster was formed with \(member), which cluster.toml no longer lists: put it back "
-                + "(membership cannot shrink by editing the file)"
-        case .memberUnknown(let member):
-            "cluster.toml lists \(member), which was not there when the cluster was formed: take it out "
-                + "(membership cannot grow by editing the file)"
+        case .left(let name):
+            "\(name) does not belong to its cluster any more: wipe the data directory and start it with --join to "
+                + "come back as a new node"
         case .listen(let what, let host, let port, let reason):
             "cannot listen for \(what) on \(host):\(port): \(reason)"
         case .formationTimeout(let missing):

@@ -4,6 +4,7 @@ import Cluster
 import ClusterConfiguration
 import EventLoops
 import Gateway
+import Locks
 import LogStorage
 import Primitives
 import RESPServer
@@ -90,9 +91,9 @@ struct NodeReport: Sendable {
         let configuration = node.configuration
         let partitions = reports.flatMap(\.broker.partitions).sorted { $0.id < $1.id }
         let readiness = NodeReport.readiness(reports)
-        let ids = Dictionary(uniqueKeysWithValues: node.names.map { ($0.value, $0.key) })
+        let members = node.members.withLock { $0.nodes }
         let peers = reports.first?.broker.peers ?? []
-        func name(_ id: NodeID?) -> String? { id.map { node.names[$0] ?? "\($0)" } }
+        func name(_ id: NodeID?) -> String? { id.map(node.name(of:)) }
         func state(_ id: NodeID?) -> String {
             guard let id else { return "unknown" }
             if id == node.identity.node { return "self" }
@@ -118,15 +119,15 @@ struct NodeReport: Sendable {
                 + reports.map(\.broker.counters.bestEffortPublishes).reduce(0, +),
             messagesSent: gateway.messagesSent,
             logBytes: node.writer.statistics.segmentBytes + node.writer.statistics.unflushedBytes,
-            nodes: configuration.nodes.filter { ids[$0.id] != nil }.map { member in
+            nodes: members.sorted { $0.name < $1.name }.map { member in
                 StatusReport.Node(
-                    name: member.id,
-                    id: ids[member.id].map { "\($0)" } ?? "",
-                    state: state(ids[member.id]),
+                    name: member.name,
+                    id: "\(member.id)",
+                    state: state(member.id),
                     host: member.host,
-                    gatewayPort: member.gatewayPort,
+                    gatewayPort: configuration.node(id: member.name)?.gatewayPort ?? 0,
                     zone: member.zone,
-                    owned: partitions.count { $0.owner != nil && $0.owner == ids[member.id] }
+                    owned: partitions.count { $0.owner == member.id }
                 )
             },
             partitions: partitions.map { partition in

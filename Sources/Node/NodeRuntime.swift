@@ -24,22 +24,31 @@ final class NodeRuntime: @unchecked Sendable {
     nonisolated(unsafe) var runtimes: [ShardRuntime] = []
     /// Confined to shard 0's loop; nil in standalone mode.
     nonisolated(unsafe) var mesh: Mesh?
-    /// Names of the nodes, fixed at formation.
-    let names: [NodeID: String]
+    /// Who belongs to the cluster, as the control group last said.
+    let members: RankedLock<MemberList>
+    /// Confined to shard 0's loop.
+    private let lobby: Lobby
+    /// What operators wait for; confined to shard 0's loop.
+    private var controlWaiters: [UInt64: @Sendable (ControlReply) -> Void] = [:]
+    private var nextControlToken: UInt64 = 1
+    /// Called once, when the node does not belong to the cluster any more.
+    nonisolated(unsafe) var onLeft: @Sendable () -> Void = {}
 
     init(
         configuration: ClusterConfiguration,
         name: String,
         identity: NodeIdentity,
         writer: LogWriter,
-        names: [NodeID: String],
+        members: MemberList,
+        lobby: Lobby,
         logger: Logger
     ) {
         self.configuration = configuration
         self.name = name
         self.identity = identity
         self.writer = writer
-        self.names = names
+        self.members = RankedLock(.registry, members)
+        self.lobby = lobby
         self.logger = logger
     }
 
@@ -92,10 +101,62 @@ final class NodeRuntime: @unchecked Sendable {
     /// On the log's thread: entries went into segments.
     func flushed(_ groups: [FlushedGroup]) { for runtime in runtimes { runtime.post(.flushed(groups)) } }
 
+    // MARK: Control group
+
+    /// A node's name, or its identity when it is not known (any more).
+    func name(of node: NodeID) -> String {
+        members.withLock { list in list.nodes.first { $0.id == node }?.name } ?? "\(node)"
+    }
+
+    /// On shard 0's loop: the control group has spoken.
+    private func adopt(_ nodes: [ClusterNode]) {
+        let list = MemberList(nodes: nodes)
+        let before = members.withLock { members -> MemberList in
+            defer { members = list }
+            return members
+        }
+        // Before its own admission a node that joins is no member, and those that are must reach it all the same.
+        guard nodes.contains(where: { $0.id == identity.node }) else { return }
+        lobby.admit(list)
+        mesh?.setPeers(nodes.map { MeshPeer(name: $0.name, host: $0.host, port: Int($0.meshPort)) })
+        guard list != before else { return }
+        writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
+            guard case .failure(let error) = result else { return }
+            logger.error("the list of members was not saved", metadata: ["reason": "\(error)"])
+        }
+        for node in nodes where !before.nodes.contains(where: { $0.id == node.id }) && !before.nodes.isEmpty {
+            events.append(kind: "member", "\(node.name) belongs to the cluster (\(node.id))")
+            logger.notice("member added", metadata: ["node": "\(node.name)", "id": "\(node.id)"])
+        }
+        for node in before.nodes where !nodes.contains(where: { $0.id == node.id }) {
+            events.append(kind: "member", "\(node.name) does not belong to the cluster any more (\(node.id))")
+            logger.notice("member removed", metadata: ["node": "\(node.name)", "id": "\(node.id)"])
+        }
+    }
+
+    /// Asks the control group's leader, wherever it is. From any thread.
+    func requestControl(_ request: ControlRequest) async -> ControlReply {
+        await withCheckedContinuation { continuation in
+            runtimes[0].post(
+                .call { [self] runtime in
+                    let token = nextControlToken
+                    nextControlToken += 1
+                    controlWaiters[token] = { continuation.resume(returning: $0) }
+                    runtime.broker.requestControl(token, request)
+                }
+            )
+        }
+    }
+
+    /// On shard 0's loop.
+    func controlAnswered(_ token: UInt64, _ reply: ControlReply) {
+        controlWaiters.removeValue(forKey: token)?(reply)
+    }
+
     // MARK: Events
 
     func note(_ event: BrokerEvent) {
-        func label(_ node: NodeID?) -> String { node.map { names[$0] ?? "\($0)" } ?? "nobody" }
+        func label(_ node: NodeID?) -> String { node.map(name(of:)) ?? "nobody" }
         switch event {
         case .becameOwner(let partition, let term, let silence):
             let milliseconds = silence?.milliseconds ?? 0
@@ -134,6 +195,22 @@ final class NodeRuntime: @unchecked Sendable {
         case .replicaFaulty(let group):
             events.append(kind: "damage", "\(group) is damaged here and waits for repair by its leader")
             logger.error("replica damaged", metadata: ["group": "\(group)"])
+        case .replicaAdded(let group):
+            events.append(kind: "placement", "\(group) is new here and waits for its leader's snapshot")
+            logger.info("replica added", metadata: ["group": "\(group)"])
+        case .replicaRemoved(let group):
+            events.append(kind: "placement", "\(group) was removed here: others keep it now")
+            logger.info("replica removed", metadata: ["group": "\(group)"])
+        case .members(let nodes): adopt(nodes)
+        case .joinRefused(let node, let name):
+            events.append(kind: "member", "\(node) asks to join as \(name), which is up: give it another name")
+            logger.error(
+                "a node asks to join under the name of one that is up: give it another name",
+                metadata: ["name": "\(name)", "id": "\(node)"]
+            )
+        case .left:
+            logger.notice("this node does not belong to the cluster any more")
+            onLeft()
         case .fatal(let group, let index, let reason):
             fail("\(group) at \(index): \(reason)")
         }

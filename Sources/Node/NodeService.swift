@@ -27,7 +27,15 @@ extension Broker: EdgeBroker {}
 /// are told, the log is synced.
 package enum NodeService {
     /// Runs the node `name` of `configuration` until it is stopped.
-    package static func run(configuration: ClusterConfiguration, node name: String, logger: Logger) async throws {
+    ///
+    /// - Parameter join: gossip addresses ("host:port") of a cluster that the node is to join; with none it forms a new
+    ///   one with the others of `configuration`, unless it belongs to one already.
+    package static func run(
+        configuration: ClusterConfiguration,
+        node name: String,
+        join: [String] = [],
+        logger: Logger
+    ) async throws {
         guard let own = configuration.node(id: name) else {
             throw NodeError.unknownNode(name, known: configuration.nodes.map(\.id))
         }
@@ -54,13 +62,13 @@ package enum NodeService {
         )
         let identity = try NodeIdentity.load(from: store)
         let incarnation = try Incarnation.next(in: store)
-        let members = configuration.members(asSeenBy: own)
-        var formation = try Formation.load(
-            from: store,
-            expected: members.map(\.id),
-            own: name,
-            node: identity.node
-        )
+        let listed = configuration.members(asSeenBy: own)
+        var list = try MemberList.load(from: store, own: name, node: identity.node)
+        var formation = try Formation.load(from: store, own: name, node: identity.node)
+        if let list, !list.nodes.contains(where: { $0.id == identity.node }), join.isEmpty {
+            throw NodeError.left(name)
+        }
+        let forms = list == nil && join.isEmpty
 
         let threads = configuration.threads(for: own, cores: processors())
         vencejo_bound_arenas(Int32(threads + 2))
@@ -68,9 +76,13 @@ package enum NodeService {
         let host = own.bind.isEmpty ? own.host : own.bind
 
         // The mesh comes first: a new cluster is formed over it.
-        let lobby = Lobby(formation: formation)
+        let lobby = Lobby(
+            formation: formation ?? Formation(expected: listed.map(\.id), own: name, node: identity.node),
+            members: list,
+            isJoining: !join.isEmpty
+        )
         var mesh: Mesh?
-        if configuration.mode == .cluster, members.count > 1 {
+        if configuration.mode == .cluster {
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(
@@ -82,24 +94,30 @@ package enum NodeService {
                 ),
                 host: host,
                 port: own.meshPort,
-                peers: members.filter { $0.id != name }.map { MeshPeer(name: $0.id, host: $0.host, port: $0.meshPort) },
+                peers: peers(of: list, listed, join: join),
                 logger: logger,
                 admit: { lobby.refusal(name: $0, node: $1) },
                 onEvent: { lobby.receive($0) }
             )
             _ = try await made.start()
             mesh = made
-            if !formation.isComplete {
+        }
+        if forms {
+            var made = lobby.formationNow
+            if !made.isComplete {
                 logger.notice(
                     "a new cluster forms when all its nodes have met",
-                    metadata: ["waiting.for": "\(formation.missing.joined(separator: ", "))"]
+                    metadata: ["waiting.for": "\(made.missing.joined(separator: ", "))"]
                 )
-                formation = await lobby.formed()
+                made = await lobby.formed()
             }
+            try made.save(to: store)
+            let begun = MemberList(nodes: founders(made, nil, listed))
+            try store.writeMeta(MemberList.file, begun.encoded)
+            formation = made
+            list = begun
         }
-        try formation.save(to: store)
 
-        let names = Dictionary(uniqueKeysWithValues: formation.members.map { ($0.value, $0.key) })
         let box = RuntimeBox()
         let runtime = NodeRuntime(
             configuration: configuration,
@@ -110,21 +128,16 @@ package enum NodeService {
                 onFlush: { groups in box.runtime?.flushed(groups) },
                 onFailure: { error in box.runtime?.fail("the log cannot go on: \(error)") }
             ),
-            names: names,
+            members: list ?? MemberList(nodes: []),
+            lobby: lobby,
             logger: logger
         )
         runtime.mesh = mesh
-        let nodes = members.map { member in
-            ClusterNode(
-                id: formation.members[member.id] ?? NodeID(0),
-                name: member.id,
-                zone: member.zone,
-                weight: member.weight
-            )
-        }
-        let voters = members.prefix(5).compactMap { formation.members[$0.id] }
+        // A node that joins takes the control group's beginning from its leader.
+        let nodes = formation.map { founders($0, list, listed) } ?? [founder(own, identity.node)]
+        let voters = (formation?.expected ?? []).prefix(5).compactMap { formation?.members[$0] }
         for shard in shards.all {
-            let settings = try brokerSettings(
+            var settings = try brokerSettings(
                 configuration,
                 node: identity.node,
                 nodes: nodes,
@@ -132,6 +145,7 @@ package enum NodeService {
                 shard: shard.index,
                 shards: shards.count
             )
+            settings.isJoining = formation == nil
             let broker = try Broker(
                 settings: settings,
                 restored: recovery.replicas.map { ($0.group, $0.replica) },
@@ -146,7 +160,10 @@ package enum NodeService {
         let all = runtime.runtimes
         let shim = Shim(
             configuration: configuration,
-            members: members.map { Shim.Member(id: formation.members[$0.id] ?? NodeID(0), node: $0) },
+            members: listed.compactMap { node in
+                let id = node.id == name ? identity.node : list?.nodes.first { $0.name == node.id }?.id
+                return id.map { Shim.Member(id: $0, node: node) }
+            },
             me: identity.node,
             runtimes: { all }
         )
@@ -230,6 +247,51 @@ package enum NodeService {
         runtime.writer.stop()
         // The process ends here: connections that do not answer their close frame must not hold it.
         logger.notice("node has stopped", metadata: ["node": "\(name)"])
+    }
+
+    /// The nodes that formed the cluster. Where one is no longer in the file, what was last known of it does.
+    private static func founders(
+        _ formation: Formation,
+        _ list: MemberList?,
+        _ listed: [ClusterConfiguration.Node]
+    ) -> [ClusterNode] {
+        formation.expected.compactMap { name in
+            guard let id = formation.members[name] else { return nil }
+            if let node = listed.first(where: { $0.id == name }) { return founder(node, id) }
+            return list?.nodes.first { $0.name == name } ?? ClusterNode(id: id, name: name)
+        }
+    }
+
+    static func founder(_ node: ClusterConfiguration.Node, _ id: NodeID) -> ClusterNode {
+        ClusterNode(
+            id: id,
+            name: node.id,
+            host: node.host,
+            meshPort: UInt16(clamping: node.meshPort),
+            zone: node.zone,
+            weight: node.weight
+        )
+    }
+
+    /// Where the mesh looks for the others at first: who belonged to the cluster when this node last ran, or those of the
+    /// file that it forms one with. A node that joins learns it by gossip.
+    private static func peers(
+        of list: MemberList?,
+        _ listed: [ClusterConfiguration.Node],
+        join: [String]
+    ) -> [MeshPeer] {
+        guard let list else {
+            return join.isEmpty ? listed.map { MeshPeer(name: $0.id, host: $0.host, port: $0.meshPort) } : []
+        }
+        return list.nodes.map { node in
+            // The file is newer than what was last heard.
+            let listed = listed.first { $0.id == node.name }
+            return MeshPeer(
+                name: node.name,
+                host: listed?.host ?? node.host,
+                port: listed?.meshPort ?? Int(node.meshPort)
+            )
+        }
     }
 
     /// Returns at SIGTERM, SIGINT, or when the task is cancelled.
@@ -450,13 +512,30 @@ private final class RuntimeBox: Sendable {
 /// Confined to shard 0's loop, apart from `formed()`.
 final class Lobby: @unchecked Sendable {
     private var formation: Formation
+    /// Nil while the node does not belong to a cluster.
+    private var members: MemberList?
     private var linked: [(NodeID, String)] = []
     private var runtime: NodeRuntime?
     private let done = AsyncStream.makeStream(of: Formation.self)
+    /// Nodes of a cluster that this one asks to join: whoever proves to know the secret is one.
+    private let isJoining: Bool
 
-    init(formation: Formation) { self.formation = formation }
+    init(formation: Formation, members: MemberList?, isJoining: Bool) {
+        self.formation = formation
+        self.members = members
+        self.isJoining = isJoining
+    }
 
-    func refusal(name: String, node: NodeID) -> String? { formation.refusal(name: name, node: node) }
+    /// As it is before anything runs.
+    var formationNow: Formation { formation }
+
+    func refusal(name: String, node: NodeID) -> String? {
+        if let members { return members.refusal(name: name, node: node) }
+        return isJoining ? nil : formation.refusal(name: name, node: node)
+    }
+
+    /// From now on the cluster's members are welcome, and nobody else.
+    func admit(_ members: MemberList) { self.members = members }
 
     func receive(_ event: MeshEvent) {
         switch event {

@@ -30,6 +30,7 @@ final class ShardRuntime: @unchecked Sendable {
         case entriesRead(token: UInt64, [Entry]?)
         case snapshotSaved(GroupID, LogIndex, Bool)
         case snapshotInstalled(GroupID, LogIndex, Bool)
+        case discarded(GroupID, Bool)
         case flushed([FlushedGroup])
         case call(@Sendable (ShardRuntime) -> Void)
     }
@@ -142,6 +143,7 @@ final class ShardRuntime: @unchecked Sendable {
             }
         case .snapshotInstalled(let group, let index, let succeeded):
             broker.onSnapshotInstalled(group: group, index: index, succeeded: succeeded)
+        case .discarded(let group, let succeeded): broker.onDiscarded(group: group, succeeded: succeeded)
         case .flushed(let groups): for group in groups { broker.onFlushed(group: group.group, upTo: group.upTo) }
         case .call(let body): body(self)
         }
@@ -166,6 +168,7 @@ final class ShardRuntime: @unchecked Sendable {
                 resp?.handle(box.edge)
             }
             for event in box.events { node.note(event) }
+            for (token, reply) in box.controlReplies { node.controlAnswered(token, reply) }
             rounds += 1
         } while rounds < 16
     }
@@ -202,6 +205,14 @@ final class ShardRuntime: @unchecked Sendable {
             }
         case .dropLog(let group, let below):
             writer.dropLog(group: group, below: below) { _ in }
+        case .discard(let group):
+            writer.discardGroup(group: group) { [self] result in
+                switch result {
+                // Nothing of it was ever written here.
+                case .success, .failure(.unknownGroup): post(.discarded(group, true))
+                case .failure: post(.discarded(group, false))
+                }
+            }
         }
     }
 

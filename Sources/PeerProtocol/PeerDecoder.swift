@@ -48,6 +48,16 @@ struct PeerDecoder {
             let index = try reader.readVarint()
             return .snapshotProgress(group, index: index, received: try reader.readVarint())
         case .snapshotRequest: return .snapshotRequest(try group())
+        case .retireRequest: return .retireRequest(try group())
+        case .retire:
+            let group = try group()
+            return .retire(group, epoch: try reader.readVarint())
+        case .controlRequest:
+            let token = try reader.readVarint()
+            return .controlRequest(token: token, try controlRequest())
+        case .controlReply:
+            let token = try reader.readVarint()
+            return .controlReply(token: token, try controlReply())
         case .keyResults: return .keyResults(try keyResults())
         case .keyRead: return .keyRead(try keyRead())
         case .keyReadReply: return .keyReadReply(try keyReadReply())

@@ -64,6 +64,10 @@ enum PeerTag: UInt8 {
     case received = 24
     case channelQuery = 25
     case channelReply = 26
+    case retireRequest = 27
+    case retire = 28
+    case controlRequest = 29
+    case controlReply = 30
 
     /// The message keeps slices of the array that it was decoded from.
     var keepsSlices: Bool {
@@ -73,7 +77,8 @@ enum PeerTag: UInt8 {
             .subscribers, .announceCounted, .channelQuery, .channelReply:
             true
         case .raft, .published, .publishRefused, .owners, .keepalive, .snapshotProgress, .snapshotRequest,
-            .keyResults, .keyReadReply, .keyServed, .patterns, .noted, .received:
+            .keyResults, .keyReadReply, .keyServed, .patterns, .noted, .received, .retireRequest, .retire,
+            .controlRequest, .controlReply:
             false
         }
     }

@@ -66,6 +66,10 @@ extension PeerMessage {
         case .received: .received
         case .channelQuery: .channelQuery
         case .channelReply: .channelReply
+        case .retireRequest: .retireRequest
+        case .retire: .retire
+        case .controlRequest: .controlRequest
+        case .controlReply: .controlReply
         }
     }
 
@@ -113,6 +117,16 @@ extension PeerMessage {
             writer.writeVarint(index)
             writer.writeVarint(received)
         case .snapshotRequest(let group): writer.write(group)
+        case .retireRequest(let group): writer.write(group)
+        case .retire(let group, let epoch):
+            writer.write(group)
+            writer.writeVarint(epoch)
+        case .controlRequest(let token, let request):
+            writer.writeVarint(token)
+            writer.write(request)
+        case .controlReply(let token, let reply):
+            writer.writeVarint(token)
+            writer.write(reply)
         case .keyResults(let results): results.encode(into: &writer)
         case .keyRead(let read): read.encode(into: &writer)
         case .keyReadReply(let reply): reply.encode(into: &writer)

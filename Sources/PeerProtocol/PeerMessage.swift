@@ -39,6 +39,14 @@ package enum PeerMessage: Equatable, Sendable {
     case snapshotProgress(GroupID, index: LogIndex, received: UInt64)
     /// The sender's replica is damaged or empty and wants to be replaced whole.
     case snapshotRequest(GroupID)
+    /// The sender has a replica that the placement table does not name: is it still needed?
+    case retireRequest(GroupID)
+    /// The group's leader, who knows the table of this epoch: it is not.
+    case retire(GroupID, epoch: UInt64)
+
+    /// To the control group's leader; answered by `controlReply`.
+    case controlRequest(token: UInt64, ControlRequest)
+    case controlReply(token: UInt64, ControlReply)
 
     /// Units of a key partition travel as `publish`; these are the owner's results.
     case keyResults(KeyResults)

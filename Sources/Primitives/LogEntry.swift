@@ -150,8 +150,8 @@ package struct RestoredReplica: Equatable, Sendable {
     /// The newest entries, up to `lastIndex`, that stay in memory; older retained ones are read from segments on
     /// demand.
     package var entries: [Entry]
-    /// A damaged part of the acknowledged log was found: the replica neither votes nor campaigns before the leader has
-    /// repaired it.
+    /// A damaged part of the acknowledged log was found, or the replica was removed from here before: it neither votes
+    /// nor campaigns before the leader has filled it.
     package var isFaulty: Bool
 
     package init(

@@ -1,6 +1,7 @@
 import Broker
 import Keys
 import PeerProtocol
+import Placement
 import Primitives
 import Raft
 import Rooms
@@ -8,7 +9,7 @@ import Rooms
 /// A few brokers on one thread with a perfect network and an instant disk: enough to watch the protocol, without
 /// faults.
 final class MiniCluster {
-    let ids: [NodeID]
+    private(set) var ids: [NodeID]
     private(set) var brokers: [NodeID: Broker] = [:]
     private var settings: [NodeID: BrokerSettings] = [:]
     private var now = Instant(nanoseconds: 1_000_000_000)
@@ -18,6 +19,9 @@ final class MiniCluster {
     /// With the room's live sessions as they were when the outbox was emptied: that is when a shell reads them.
     private(set) var edge: [NodeID: [(directive: EdgeDirective, live: [UInt32])]] = [:]
     private(set) var events: [(NodeID, BrokerEvent)] = []
+    /// What gossip would tell: nodes that are alive and known to the others.
+    private var seen: [ClusterNode] = []
+    var controlReplies: [ControlReply] = []
     /// Frames that crossed between nodes, per receiver.
     private(set) var publicationFrames: [NodeID: Int] = [:]
     /// A node whose messages wait, to arrive in one turn of its loop.
@@ -108,6 +112,7 @@ final class MiniCluster {
             return (directive, [])
         }
         events += box.events.map { (id, $0) }
+        controlReplies += box.controlReplies.map(\.reply)
         return !box.isEmpty
     }
 
@@ -136,6 +141,9 @@ final class MiniCluster {
             broker.onSnapshotInstalled(group: group, index: descriptor.index, succeeded: true)
         case .dropLog(let group, let below):
             logs[id]?[group]?.removeAll { $0.index < below }
+        case .discard(let group):
+            logs[id]?[group] = nil
+            broker.onDiscarded(group: group, succeeded: true)
         }
     }
 
@@ -172,6 +180,51 @@ final class MiniCluster {
             brokers[id]?.onPeerUp(peer)
         }
         return late
+    }
+
+    /// Begins a node that belongs to no cluster yet, and lets gossip find it.
+    func join(_ number: Int, as name: String? = nil, like other: Int = 1) throws {
+        let id = NodeID(UInt64(number))
+        var joining = settings[NodeID(UInt64(other))]!
+        joining.node = id
+        joining.nodes = [ClusterNode(id: id, name: name ?? "n\(number)")]
+        joining.controlVoters = []
+        joining.isJoining = true
+        joining.seed = UInt64(number)
+        settings[id] = joining
+        ids.append(id)
+        seen.append(joining.nodes[0])
+        brokers[id] = try Broker(settings: joining, restored: [], now: now, wall: wall)
+        for peer in ids where peer != id && brokers[peer] != nil {
+            brokers[peer]?.onPeerUp(id)
+            brokers[id]?.onPeerUp(peer)
+            brokers[peer]?.onNodesSeen(seen)
+        }
+    }
+
+    /// Asks the control leader by way of a node.
+    func request(_ number: Int, _ request: ControlRequest) -> ControlReply? {
+        controlReplies = []
+        broker(number).requestControl(1, request)
+        settle()
+        return controlReplies.first
+    }
+
+    /// The table names the node, as the node itself knows.
+    func hasPlaced(_ number: Int) -> Bool {
+        brokers[NodeID(UInt64(number))]?.placement?.nodes.contains(NodeID(UInt64(number))) == true
+    }
+
+    /// Every partition has the voters that the table names, and an owner.
+    func isPlaced(on numbers: [Int]) -> Bool {
+        guard let table = brokers[NodeID(UInt64(numbers[0]))]?.placement else { return false }
+        return table.replicas.indices.allSatisfy { row in
+            let group = GroupID(partition: PartitionID(UInt32(row)))
+            let owner = numbers.compactMap { brokers[NodeID(UInt64($0))] }
+                .first { $0.isServing(PartitionID(UInt32(row))) }
+            let membership = owner?.raftNode(group)?.membership
+            return membership == Membership(voters: table.replicas[row])
+        }
     }
 
     /// Cuts a node off without a word: links stay up, nothing passes.

@@ -132,9 +132,9 @@ import Testing
         let b = TestNode(identity("b"), port: ports[1], peers: [peer("c", 1)])
         _ = try await a.mesh.start()
         _ = try await b.mesh.start()
-        #expect(await eventually { b.seen { $0.refusals.contains("no node 'a' is configured here") } })
+        #expect(await eventually { b.seen { $0.refusals.contains("no node 'a' is known here") } })
         #expect(
-            await eventually { a.seen { $0.refusals.contains("refused by the peer: no node 'a' is configured here") } }
+            await eventually { a.seen { $0.refusals.contains("refused by the peer: no node 'a' is known here") } }
         )
         try await a.stop()
         try await b.stop()

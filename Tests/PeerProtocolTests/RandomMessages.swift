@@ -6,7 +6,7 @@ import Rooms
 
 /// Random peer messages of every case, for round trips and as seeds of the fuzzers.
 struct RandomMessages {
-    static let cases = 26
+    static let cases = 38
     static let raftCases = 10
     var random: Xoshiro256
 
@@ -104,7 +104,33 @@ struct RandomMessages {
             )
         case 13: return .snapshotProgress(group(), index: number(), received: number())
         case 14: return .snapshotRequest(group())
+        case 26...: return controlMessage(index)
         default: return shimMessage(index)
+        }
+    }
+
+    private mutating func controlMessage(_ index: Int) -> PeerMessage {
+        func id(_ random: inout Xoshiro256) -> NodeID { NodeID(random.next()) }
+        switch index {
+        case 26: return .retireRequest(group())
+        case 27: return .retire(group(), epoch: number())
+        case 28: return .controlRequest(token: number(), .plan)
+        case 29: return .controlRequest(token: number(), .rebalance)
+        case 30: return .controlRequest(token: number(), .move(partition(), id(&random)))
+        case 31: return .controlRequest(token: number(), .setLeaving(id(&random), flip()))
+        case 32: return .controlRequest(token: number(), .setWeight(id(&random), UInt8(truncatingIfNeeded: number())))
+        case 33: return .controlRequest(token: number(), .forget(id(&random)))
+        case 34: return .controlReply(token: number(), .accepted)
+        case 35: return .controlReply(token: number(), .refused("no: \(number())"))
+        default:
+            let moves = list(20) { source in
+                ControlReply.Move(
+                    partition: source.partition(),
+                    from: (0..<source.random.below(8)).map { _ in NodeID(source.random.next()) },
+                    to: (0..<source.random.below(8)).map { _ in NodeID(source.random.next()) }
+                )
+            }
+            return .controlReply(token: number(), .plan(moves))
         }
     }
 

@@ -134,6 +134,12 @@ final class Oracle {
         examined[node.index][Int(group.rawValue)] = 0
     }
 
+    func discarded(_ group: GroupID, _ node: SimulatedNode) {
+        promises[node.index][Int(group.rawValue)].terms = []
+        promises[node.index][Int(group.rawValue)].pending = []
+        examined[node.index][Int(group.rawValue)] = 0
+    }
+
     func checkRecovery(_ node: SimulatedNode, _ recovery: Recovery, simulation: Simulation) {
         for group in promises[node.index].indices {
             let promise = promises[node.index][group]

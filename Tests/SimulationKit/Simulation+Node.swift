@@ -235,7 +235,8 @@ extension Simulation {
         case .replicaFaulty: sometimes.note(.replicaFaulty)
         case .fatal(let group, let index, let reason):
             fail("node \(node.id), group \(group), entry \(index): \(reason)")
-        case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .placementApplied:
+        case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .placementApplied,
+            .replicaAdded, .replicaRemoved, .members, .joinRefused, .left:
             break
         }
     }

@@ -15,7 +15,7 @@ extension Simulation {
                 trace.line(now) { "node \(node.id) ticket \(ticket): \(Simulation.summary(item))" }
             }
             node.appends.append(SimulatedNode.Append(shard: shard, ticket: ticket, items: items))
-        case .read, .saveSnapshot, .installSnapshot, .dropLog:
+        case .read, .saveSnapshot, .installSnapshot, .dropLog, .discard:
             node.jobs.append(SimulatedNode.Job(shard: shard, request: request))
             if !node.isWorking {
                 node.isWorking = true
@@ -192,6 +192,19 @@ extension Simulation {
             } catch {
                 if case .full = error { return }
                 storageFailed(error, node, "drop")
+            }
+        case .discard(let group):
+            do throws(StorageError) {
+                try store.discardGroup(group: group)
+                oracle.discarded(group, node)
+                broker.onDiscarded(group: group, succeeded: true)
+            } catch {
+                switch error {
+                // Nothing of it was ever written here.
+                case .unknownGroup: broker.onDiscarded(group: group, succeeded: true)
+                case .full: broker.onDiscarded(group: group, succeeded: false)
+                default: storageFailed(error, node, "discard")
+                }
             }
         }
     }

@@ -1,0 +1,63 @@
+import Broker
+import LogStorage
+import Primitives
+
+/// Who belonged to the cluster when this node last heard, and where they listen: whom to look for after a restart. What
+/// holds is what the control group says; this only leads there.
+package struct MemberList: Sendable, Equatable {
+    package var nodes: [ClusterNode]
+
+    static let file = "members"
+
+    /// Nil when the node never belonged to a cluster.
+    package static func load<D: Disk>(
+        from store: LogStore<D>,
+        own name: String,
+        node: NodeID
+    ) throws -> MemberList? {
+        guard let bytes = try store.readMeta(file) else { return nil }
+        var list = MemberList(nodes: [])
+        do {
+            try bytes.withUnsafeBytes { raw in
+                var reader = ByteReader(raw)
+                for _ in 0..<(try reader.readCount(limit: 4096, "members")) {
+                    let name = try reader.readString(limit: 255, "node name")
+                    let id = NodeID(try reader.read(UInt64.self))
+                    let host = try reader.readString(limit: 255, "host")
+                    list.nodes.append(
+                        ClusterNode(id: id, name: name, host: host, meshPort: try reader.read(UInt16.self))
+                    )
+                }
+                try reader.expectEnd()
+            }
+        } catch is DecodeError {
+            throw NodeError.damagedMeta(file)
+        }
+        if let own = list.nodes.first(where: { $0.id == node }), own.name != name {
+            throw NodeError.foreignDirectory(name: name, owner: own.name)
+        }
+        return list
+    }
+
+    var encoded: [UInt8] {
+        var writer = ByteWriter()
+        writer.writeVarint(UInt64(nodes.count))
+        for node in nodes {
+            writer.writeString(node.name)
+            writer.write(node.id.rawValue)
+            writer.writeString(node.host)
+            writer.write(node.meshPort)
+        }
+        return writer.bytes
+    }
+
+    /// Why a node that proves to know the secret is refused all the same; nil = it is welcome.
+    package func refusal(name: String, node: NodeID) -> String? {
+        guard let known = nodes.first(where: { $0.name == name }) else {
+            return "\(name) does not belong to this cluster (yet): start it with --join"
+        }
+        guard known.id != node else { return nil }
+        return "\(name) was identity \(known.id) and is now \(node): its data directory was replaced. "
+            + "Restore the directory, or start it with --join to come back as a new node"
+    }
+}

@@ -1,0 +1,199 @@
+import Broker
+import PeerProtocol
+import Placement
+import Primitives
+import Raft
+import Rooms
+import Testing
+
+/// Nodes that come and go while messages flow; on a perfect network, so that only the rules are watched.
+@Suite struct MembershipTests {
+    /// Publishes to some rooms all the time, and knows what must come of it.
+    private final class Load {
+        let cluster: MiniCluster
+        let publisher: MiniClient
+        let reader: MiniClient
+        let rooms = (0..<8).map { "room-\($0)" }
+        private var commands: [UInt64] = []
+        private var rounds = 0
+
+        init(_ cluster: MiniCluster, from: Int, to: Int) {
+            self.cluster = cluster
+            publisher = MiniClient(cluster, on: from)
+            reader = MiniClient(cluster, on: to)
+            for room in rooms { reader.subscribe(room) }
+            cluster.run(milliseconds: 20)
+        }
+
+        func run(milliseconds: Int, until done: () -> Bool = { false }) {
+            for _ in 0..<(milliseconds / 20) where !done() {
+                for room in rooms { commands.append(publisher.publish(room, "\(rounds)")) }
+                rounds += 1
+                cluster.run(milliseconds: 20)
+            }
+        }
+
+        /// Everything was acknowledged once, and was read in order.
+        func check() {
+            cluster.run(milliseconds: 1500)
+            MiniClient.deliver(cluster, [publisher, reader])
+            for command in commands {
+                guard case .success = publisher.published[command] else {
+                    Issue.record("publish \(command): \(String(describing: publisher.published[command]))")
+                    return
+                }
+            }
+            for room in rooms {
+                #expect(reader.received[room]?.map(\.text) == (0..<rounds).map(String.init), "\(room)")
+                #expect(reader.received[room]?.map(\.offset) == (0..<rounds).map { UInt64($0 + 1) }, "\(room)")
+            }
+        }
+    }
+
+    private func replicas(_ table: PlacementTable, of number: Int) -> Int {
+        table.partitions(of: NodeID(UInt64(number))).count
+    }
+
+    @Test("CL-01 CL-05 CL-06 RC-08 a fourth node takes a quarter of the replicas over while messages flow")
+    func fourth() throws {
+        let cluster = try MiniCluster(nodes: 3, partitions: 64)
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 2)
+        load.run(milliseconds: 200)
+        let before = try #require(cluster.broker(1).placement)
+        try cluster.join(4)
+        load.run(milliseconds: 60_000) { cluster.hasPlaced(4) && cluster.isPlaced(on: [1, 2, 3, 4]) }
+        #expect(cluster.isPlaced(on: [1, 2, 3, 4]))
+        let after = try #require(cluster.broker(4).placement)
+        let moved = after.changes(from: before).reduce(0) { $0 + $1.added.count }
+        #expect(Double(moved) <= 1.2 * 64 * 3 / 4, "\(moved) replicas moved")
+        let balance = after.balance(over: (1...4).map { NodeID(UInt64($0)) })
+        #expect(balance.replicaMaxOverMean <= 1.1)
+        // What was given away is gone, and the preferred owners serve.
+        load.run(milliseconds: 120_000) {
+            (1...4).allSatisfy { number in
+                cluster.broker(number).status().partitions.count { $0.isLocal } == replicas(after, of: number)
+            }
+                && after.replicas.indices.allSatisfy { row in
+                    cluster.brokers[after.replicas[row][0]]?.isServing(PartitionID(UInt32(row))) == true
+                }
+        }
+        for number in 1...4 {
+            let status = cluster.broker(number).status()
+            #expect(status.partitions.count { $0.isLocal } == replicas(after, of: number), "node \(number)")
+        }
+        #expect(after.replicas.filter { $0[0] == NodeID(4) }.count == 16)
+        for row in after.replicas.indices {
+            #expect(cluster.brokers[after.replicas[row][0]]?.isServing(PartitionID(UInt32(row))) == true, "\(row)")
+        }
+        load.check()
+    }
+
+    @Test("CL-01 a single node grows into three, and three into five, without a restart")
+    func growth() throws {
+        let cluster = try MiniCluster(nodes: 1, partitions: 8) { $0.replicationFactor = 3 }
+        cluster.run(milliseconds: 500)
+        let load = Load(cluster, from: 1, to: 1)
+        load.run(milliseconds: 200)
+        for number in 2...5 {
+            try cluster.join(number)
+            load.run(milliseconds: 60_000) {
+                cluster.hasPlaced(number) && cluster.isPlaced(on: Array(1...number))
+            }
+            #expect(cluster.isPlaced(on: Array(1...number)), "\(number) nodes")
+            let table = try #require(cluster.broker(number).placement)
+            #expect(table.replicas.allSatisfy { $0.count == min(3, number) })
+        }
+        cluster.run(milliseconds: 2000)
+        let control = try #require(cluster.broker(1).raftNode(.control))
+        #expect(control.membership.voters.count == 5)
+        load.check()
+    }
+
+    @Test("CL-06 a node that leaves hands everything over, and is let go when nobody counts on it")
+    func leaving() throws {
+        let cluster = try MiniCluster(nodes: 4, partitions: 16)
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 3)
+        #expect(cluster.request(1, .forget(NodeID(2))) == .refused("it is up: let it leave instead"))
+        #expect(cluster.request(1, .setLeaving(NodeID(2), true)) == .accepted)
+        load.run(milliseconds: 60_000) {
+            cluster.events.contains { event in
+                guard case (NodeID(2), .left) = event else { return false }
+                return true
+            }
+        }
+        #expect(cluster.isPlaced(on: [1, 3, 4]))
+        #expect(cluster.broker(1).placement?.nodes == [NodeID(1), NodeID(3), NodeID(4)])
+        #expect(cluster.broker(1).control.member(NodeID(2)) == nil)
+        #expect(cluster.broker(2).status().partitions.allSatisfy { !$0.isLocal })
+        for number in [1, 3, 4] {
+            #expect(cluster.broker(number).raftNode(.control)?.membership.members.contains(NodeID(2)) == false)
+        }
+        load.check()
+    }
+
+    @Test(
+        "CL-08 a node that stays away is replaced after the delay, not before, and takes its part again when it returns"
+    )
+    func replaced() throws {
+        let cluster = try MiniCluster(nodes: 4, partitions: 16) { $0.replaceAfter = .seconds(5) }
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 2)
+        cluster.kill(3)
+        load.run(milliseconds: 4000)
+        #expect(cluster.broker(1).placement?.nodes.contains(NodeID(3)) == true, "a blip must not move data")
+        load.run(milliseconds: 60_000) {
+            cluster.broker(1).placement?.nodes.contains(NodeID(3)) == false && cluster.isPlaced(on: [1, 2, 4])
+        }
+        #expect(cluster.isPlaced(on: [1, 2, 4]))
+        load.check()
+    }
+
+    @Test("CL-05 a name whose disk was wiped comes back as a new learner; one that is up keeps its name")
+    func wiped() throws {
+        let cluster = try MiniCluster(nodes: 3, partitions: 8)
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 2)
+        try cluster.join(13, as: "n3")
+        load.run(milliseconds: 2000)
+        #expect(cluster.broker(1).control.member(NodeID(13)) == nil)
+        #expect(cluster.events.contains { if case .joinRefused(NodeID(13), "n3") = $0.1 { true } else { false } })
+        cluster.kill(3)
+        load.run(milliseconds: 60_000) { cluster.hasPlaced(13) && cluster.isPlaced(on: [1, 2, 13]) }
+        #expect(cluster.isPlaced(on: [1, 2, 13]))
+        #expect(cluster.broker(13).control.members.map(\.id) == [NodeID(1), NodeID(2), NodeID(13)])
+        load.check()
+    }
+
+    @Test("CL-14 CL-16 a partition moves by command and stays there; rebalance says first what it would move")
+    func moves() throws {
+        let cluster = try MiniCluster(nodes: 4, partitions: 16)
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 2)
+        let before = try #require(cluster.broker(1).placement)
+        let partition = PartitionID(3)
+        let target = try #require(
+            (1...4).map { NodeID(UInt64($0)) }.first { !before.replicas(of: partition).contains($0) }
+        )
+        #expect(cluster.request(2, .plan) == .plan([]))
+        #expect(cluster.request(2, .move(partition, target)) == .accepted)
+        load.run(milliseconds: 30_000) { cluster.brokers[target]?.isServing(partition) == true }
+        #expect(cluster.brokers[target]?.isServing(partition) == true)
+        #expect(cluster.request(2, .move(PartitionID(99), target)) == .refused("there is no \(PartitionID(99))"))
+        // Give the target more than its share, until a rebalance has something to do.
+        for row in 4...9 {
+            _ = cluster.request(1, .move(PartitionID(UInt32(row)), target))
+            load.run(milliseconds: 1000)
+        }
+        guard case .plan(let planned) = cluster.request(3, .plan) else {
+            Issue.record("no plan")
+            return
+        }
+        #expect(!planned.isEmpty)
+        #expect(cluster.request(3, .rebalance) == .plan(planned))
+        load.run(milliseconds: 60_000) { cluster.isPlaced(on: [1, 2, 3, 4]) }
+        #expect(cluster.request(3, .plan) == .plan([]))
+        load.check()
+    }
+}
