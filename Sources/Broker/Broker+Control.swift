@@ -80,7 +80,8 @@ extension Broker {
         leaveWhenEmpty()
     }
 
-    /// Gossip's list of nodes that are alive: whoever of them does not belong to the cluster yet asks to.
+    /// Gossip's list of nodes that are alive: members, which may have other addresses than before, and those that ask to
+    /// join. A node that knows a placement and is no member has left, and is not named here.
     package func onNodesSeen(_ nodes: [ClusterNode]) { nodesSeen = nodes.sorted { $0.id < $1.id } }
 
     /// Compares what is with what should be, and proposes the next step.
@@ -135,7 +136,9 @@ extension Broker {
         let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }.map(\.id)
         let staying = membership.voters.filter { able.contains($0) }
         let spare = able.filter { !staying.contains($0) && isReachable($0) }
-        let voters = (staying + spare).prefix(Broker.controlVotersMax).sorted()
+        // Who is gone is replaced, not left out: when it returns its vote may be the one that is missing.
+        let gone = membership.voters.filter { isGone($0) && control.member($0)?.isLeaving == false }
+        let voters = (staying + spare + gone).prefix(Broker.controlVotersMax).sorted()
         let members = control.members.map(\.id)
         guard !voters.isEmpty else { return false }
         return change(replica, toVoters: voters, learners: members.filter { !voters.contains($0) })
@@ -144,10 +147,19 @@ extension Broker {
     static let controlVotersMax = 5
 
     private func replan(_ replica: Replica) {
-        let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }
-        let nodes = ControlState.placementNodes(able)
+        let nodes = nodesToPlaceOn
         guard !nodes.isEmpty, nodes != control.plannedFor else { return }
         proposePlacement(for: nodes, replica)
+    }
+
+    /// The nodes that partitions are placed on. Who is gone counts as long as there are fewer others than copies: fewer
+    /// voters would tolerate no more, and could not do with the one that returns.
+    private var nodesToPlaceOn: [PlacementNode] {
+        let staying = control.members.filter { !$0.isLeaving }
+        let able = staying.filter { !isGone($0.id) }
+        let missing = max(0, control.replicationFactor - able.count)
+        let kept = able + staying.filter { isGone($0.id) }.prefix(missing)
+        return ControlState.placementNodes(kept.sorted { $0.id < $1.id })
     }
 
     private func proposePlacement(for nodes: [PlacementNode], _ replica: Replica) {
@@ -205,12 +217,10 @@ extension Broker {
         switch request {
         case .plan: return .plan(moves(to: nextTable(placement)))
         case .rebalance:
-            let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }
             let table = nextTable(placement)
             guard table.replicas != placement.replicas else { return .plan([]) }
-            let nodes = ControlState.placementNodes(able)
             let next = PlacementTable(epoch: placement.epoch + 1, replicas: table.replicas)
-            guard case .accepted = propose(.place(next, for: nodes)) else {
+            guard case .accepted = propose(.place(next, for: nodesToPlaceOn)) else {
                 return .refused("the control group is busy: try again")
             }
             return .plan(moves(to: table))
@@ -253,8 +263,7 @@ extension Broker {
     }
 
     private func nextTable(_ placement: PlacementTable) -> PlacementTable {
-        let able = control.members.filter { !$0.isLeaving && !isGone($0.id) }
-        return plan(previous: placement, ControlState.placementNodes(able)) ?? placement
+        plan(previous: placement, nodesToPlaceOn) ?? placement
     }
 
     private func moves(to table: PlacementTable) -> [ControlReply.Move] {

@@ -42,6 +42,7 @@ extension Broker {
         guard isBegun else { return }
         replica.servingTerm = replica.raft.term
         replica.isServing = true
+        replica.settledIndex = replica.raft.lastIndex
         if settings.keyAck == .owner { replica.ahead = replica.keys }
         if replica.leaderLostAt == nil || owners[Int(partition.rawValue)]?.node != settings.node {
             replica.returnAttempts = 0

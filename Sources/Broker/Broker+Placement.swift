@@ -106,7 +106,8 @@ extension Broker {
             peers.contains { peer in
                 peer.id == node
                     && (node == settings.node
-                        || (peer.isRecentlyActive && isReachable(node)
+                        // A new replica answers nothing before it is filled, however short the log.
+                        || (peer.state == .replicate && peer.isRecentlyActive && isReachable(node)
                             && peer.match + settings.catchUpEntries >= replica.raft.lastIndex))
             }
         }
@@ -148,6 +149,12 @@ extension Broker {
             !table.replicas(of: partition).contains(node), !replica.raft.membership.isJoint,
             !replica.raft.membership.members.contains(node)
         else { return }
+        // That the node is out must be known on the disks of a majority of those who are in, or a crash of all of them
+        // would have them count on it again: an entry from after the change carries the commit index there.
+        guard replica.raft.appliedIndex > replica.settledIndex else {
+            if replica.raft.lastIndex == replica.settledIndex { replica.lastHousekeeping = .zero }
+            return
+        }
         send(.retire(group, epoch: table.epoch), to: node)
     }
 

@@ -234,6 +234,7 @@ extension Broker {
                 replica.keys?.skip(to: entry.index)
                 do {
                     _ = try replica.raft.applyMembership(entry.data)
+                    replica.settledIndex = replica.raft.lastIndex
                 } catch {
                     fatal(replica, entry.index, "membership change: \(error)")
                     return

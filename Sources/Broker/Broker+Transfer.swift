@@ -128,7 +128,7 @@ extension Broker {
         send(chunk(replica, transfer, offset: offset, state: [], wanted), to: node)
     }
 
-    /// Bytes of transfers are sent at a bounded rate, so that they take neither the links nor the disks from what is live.
+    /// Bytes of transfers are sent at a bounded rate: they take neither the links nor the disks from what is live.
     private func spend(_ bytes: Int) {
         let time = UInt64(bytes) * 1_000_000_000 / UInt64(settings.transferRate)
         transferDue = max(now, transferDue) + Interval(nanoseconds: time)

@@ -69,6 +69,8 @@ final class Replica {
     var returnAttempts: UInt64 = 0
     /// The placement epoch whose members the group is known to have.
     var placedEpoch: UInt64 = 0
+    /// The log's end when this leader applied the last change of its members, or began to serve.
+    var settledIndex: LogIndex = 0
     var nextRetireRequest = Instant.zero
     /// Leaderships given away in this term because the table does not name this node any more.
     var handOvers = 0

@@ -62,8 +62,7 @@ struct LogState: Sendable {
             var empty = GroupLog(group: item.group, incarnation: item.incarnation)
             empty.isDiscarded = true
             replaceLog(slot, with: empty)
-        case .newIncarnation: break
-        case nil: if item.hardState != nil { groups[slot].isDiscarded = false }
+        case .newIncarnation, nil: break
         }
         guard let from = entries.first?.index, let to = entries.last?.index else { return }
         if from <= groups[slot].last || from > groups[slot].last + 1 { unpin(slot, from: from) }

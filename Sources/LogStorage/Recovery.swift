@@ -60,7 +60,7 @@ struct Recoverer<D: Disk> {
         for slot in order {
             try settle(slot)
             let replica = try restore(slot, budget: &budget)
-            if !state.groups[slot].isDiscarded { recovery.replicas.append((state.groups[slot].group, replica)) }
+            recovery.replicas.append((state.groups[slot].group, replica))
         }
         recovery.report = report
         return recovery
@@ -350,7 +350,6 @@ struct Recoverer<D: Disk> {
         let slot = try slot(item.group)
         if let hardState = item.hardState {
             state.groups[slot].hardState = hardState
-            if item.change == nil { state.groups[slot].isDiscarded = false }
         }
         guard item.incarnation == state.groups[slot].incarnation else { return }
         if let floor = item.floor { state.groups[slot].floor = max(state.groups[slot].floor, floor) }
@@ -468,8 +467,6 @@ struct Recoverer<D: Disk> {
         let log = state.groups[slot]
         if entries.last.map({ $0.index != log.flushedUpTo }) ?? false { entries = [] }
         entries.append(contentsOf: log.memory)
-        // A replica that was removed and has not been filled anew: it has a vote, and a log that says nothing.
-        let wasRemoved = log.incarnation > 0 && snapshot == nil && log.last == 0
         return RestoredReplica(
             hardState: log.hardState,
             snapshot: snapshot?.descriptor,
@@ -478,7 +475,7 @@ struct Recoverer<D: Disk> {
             lastIndex: log.last,
             termStarts: log.termStarts,
             entries: entries,
-            isFaulty: log.isFaulty || wasRemoved
+            isFaulty: log.isFaulty || log.isDiscarded
         )
     }
 

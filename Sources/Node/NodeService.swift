@@ -65,7 +65,7 @@ package enum NodeService {
         let listed = configuration.members(asSeenBy: own)
         var list = try MemberList.load(from: store, own: name, node: identity.node)
         var formation = try Formation.load(from: store, own: name, node: identity.node)
-        if let list, !list.nodes.contains(where: { $0.id == identity.node }), join.isEmpty {
+        if let list, !list.nodes.contains(where: { $0.id == identity.node }) {
             throw NodeError.left(name)
         }
         let forms = list == nil && join.isEmpty
@@ -273,8 +273,8 @@ package enum NodeService {
         )
     }
 
-    /// Where the mesh looks for the others at first: who belonged to the cluster when this node last ran, or those of the
-    /// file that it forms one with. A node that joins learns it by gossip.
+    /// Where the mesh looks for the others at first: who belonged to the cluster when this node last ran, or those of
+    /// the file that it forms one with. A node that joins learns it by gossip.
     private static func peers(
         of list: MemberList?,
         _ listed: [ClusterConfiguration.Node],

@@ -103,7 +103,7 @@ extension PeerDecoder {
         case 0: return .accepted
         case 1:
             var moves: [ControlReply.Move] = []
-            for _ in 0..<(try elements(atLeast: 6, "moves")) {
+            for _ in 0..<(try elements(atLeast: 3, "moves")) {
                 let partition = try partition()
                 let from = try replicaList()
                 moves.append(ControlReply.Move(partition: partition, from: from, to: try replicaList()))

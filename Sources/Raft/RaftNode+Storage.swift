@@ -59,6 +59,13 @@ extension RaftNode {
         // Replies may vouch for entries of an earlier, unfinished write: then they wait in line behind it.
         if !ready.entries.isEmpty || (!ready.messagesAfterAppend.isEmpty && !writes.isEmpty) { ready.mustSync = true }
         if ready.mustSync {
+            // The commit index goes to disk with the entries, at the latest. Membership rests on it: a leader proposes
+            // the end of a joint step when its beginning is committed, and says so with the entry, so that whoever has
+            // the one knows of the other, after a crash too, and does not campaign by the members of before.
+            if hardState != writtenHardState {
+                ready.hardState = hardState
+                writtenHardState = hardState
+            }
             writes.begin(term: term, vote: vote, index: log.lastIndex, validThrough: log.handed)
         }
         if let descriptor = restoredSnapshot {

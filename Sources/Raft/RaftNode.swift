@@ -122,6 +122,8 @@ package struct RaftNode: Sendable {
     var snapshotNeeded: [NodeID] = []
     var emittedSoftState: SoftState
     var emittedHardState: HardState
+    /// The last one that went out with a write.
+    var writtenHardState: HardState
 
     /// - Parameters:
     ///   - membership: the one in force at `restored.snapshot?.index`, or the initial one.
@@ -147,6 +149,7 @@ package struct RaftNode: Sendable {
         random = Xoshiro256(seed: seed)
         emittedSoftState = SoftState(role: .follower, leader: nil, term: restored.hardState.term)
         emittedHardState = HardState(term: restored.hardState.term, vote: restored.hardState.vote, commit: log.commit)
+        writtenHardState = restored.hardState
         resetElectionTimer()
     }
 

@@ -56,8 +56,7 @@ struct CrashModel: Sendable {
                 if version[group] == nil || log.isDiscarded || log == ModelLog() { continue }
                 return "\(group) is missing"
             }
-            if log.isDiscarded { return "\(group) should be gone" }
-            if replica.isFaulty { return "\(group) is faulty" }
+            if replica.isFaulty != log.isDiscarded { return "\(group) is\(log.isDiscarded ? " not" : "") faulty" }
             if replica.hardState != log.hardState { return "\(group) has \(replica.hardState), not \(log.hardState)" }
             if replica.lastIndex != log.last { return "\(group) ends at \(replica.lastIndex), not \(log.last)" }
             if replica.firstIndex > log.mayStartAt { return "\(group) begins at \(replica.firstIndex)" }
@@ -154,7 +153,7 @@ struct Workload {
         model.begin { logs in
             for item in items {
                 var log = logs[item.group] ?? ModelLog()
-                if log.isDiscarded { log = ModelLog(hardState: log.hardState) }
+                if log.isDiscarded, !item.entries.isEmpty { log = ModelLog(hardState: log.hardState) }
                 if let state = item.hardState { log.hardState = state }
                 if let first = item.entries.first?.index {
                     log.terms.removeLast(Int(log.last + 1 - first))

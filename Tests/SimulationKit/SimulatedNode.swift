@@ -22,6 +22,11 @@ final class SimulatedNode {
     var wallOffset: Int64 = 0
     /// The node must stay as it is: liveness runs leave it broken.
     var isAbandoned = false
+    /// It did not form the cluster: it comes later, if at all.
+    let isSpare: Bool
+    /// It does not belong to the cluster (yet, or any more), and its process does not run.
+    var isOutside: Bool
+    var hasBelonged = false
 
     // The disk's two queues.
     struct Append {
@@ -56,8 +61,10 @@ final class SimulatedNode {
     /// Messages between shards.
     var shardMail: Deque<(to: Int, message: ShardMessage)> = []
 
-    init(index: Int) {
+    init(index: Int, isSpare: Bool) {
         self.index = index
+        self.isSpare = isSpare
+        isOutside = isSpare
         id = NodeID(UInt64(index + 1))
         // A mounted disk; the node makes its data directory on it.
         do {

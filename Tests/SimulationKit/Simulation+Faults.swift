@@ -31,7 +31,7 @@ extension Simulation {
         healers = []
     }
 
-    private func someNode() -> SimulatedNode { nodes[Int(faultChance.below(UInt64(nodes.count)))] }
+    private func someNode() -> SimulatedNode { faultChance.pick(nodes.filter { !$0.isOutside }) }
 
     func inject(_ fault: Fault) {
         trace.note(20, now.nanoseconds, UInt64(fault.rawValue))
@@ -98,11 +98,14 @@ extension Simulation {
             node.wallOffset = faultChance.pick([-hour, -1000, 0, 1000, hour])
             sometimes.note(.clockJumped)
         case .leaderChurn: churn()
+        case .join: join()
+        case .leave: leave()
+        case .rearrange: rearrange()
         }
     }
 
     private func somePair() -> (Int, Int) {
-        let a = Int(faultChance.below(UInt64(nodes.count)))
+        let a = someNode().index
         let b = (a + 1 + Int(faultChance.below(UInt64(nodes.count - 1)))) % nodes.count
         return (a, b)
     }

@@ -45,16 +45,12 @@ extension Simulation {
         return false
     }
 
-    func replicas(of partition: Int) -> [NodeID] {
-        for node in nodes where node.isRunning {
-            if let table = node.brokers[0].placement { return table.replicas[partition] }
-        }
-        return []
-    }
+    func replicas(of partition: Int) -> [NodeID] { latestControl?.placement?.replicas[partition] ?? [] }
 
     /// Every partition has one owner, known to all, and all of its replicas have applied all of its log.
     var isQuiet: Bool {
-        for node in nodes where !node.isAbandoned {
+        guard options.isLiveness || latestControl.map(isPlaced) == true else { return false }
+        for node in nodes where !node.isAbandoned && !node.isOutside {
             guard node.isRunning, !node.isPaused, node.appends.isEmpty, node.jobs.isEmpty else { return false }
             guard node.brokers.allSatisfy(\.isReady) else { return false }
         }
@@ -256,6 +252,15 @@ extension Simulation {
         for node in nodes {
             let state = node.isAbandoned ? "abandoned" : node.isPaused ? "paused" : node.isRunning ? "running" : "down"
             lines.append("node \(node.id): \(state), \(node.appends.count) appends, \(node.jobs.count) jobs")
+            if let broker = node.brokers.first, let raft = broker.raftNode(.control) {
+                let members = broker.control.members.map { "\($0.id)\($0.isLeaving ? " leaving" : "")" }
+                lines.append(
+                    "  control \(raft.role) t\(raft.term) version \(broker.control.version) members \(members) "
+                        + "voters \(raft.membership.voters) outgoing \(raft.membership.outgoing) "
+                        + "learners \(raft.membership.learners) commit \(raft.commitIndex) last \(raft.lastIndex) "
+                        + "faulty \(raft.isFaulty), placement \(broker.placement?.epoch ?? 0)"
+                )
+            }
             for broker in node.brokers {
                 for partition in broker.status().partitions {
                     let group = GroupID(partition: partition.id)
@@ -265,7 +270,9 @@ extension Simulation {
                             + "\(partition.role.map { "\($0)" } ?? "-") t\(raft?.term ?? 0) commit \(partition.commit) "
                             + "applied \(partition.applied) log \(partition.firstIndex)...\(partition.lastIndex) "
                             + "faulty \(partition.isFaulty)/\(raft?.isFaulty ?? false) "
-                            + "serving \(broker.isServing(partition.id))"
+                            + "serving \(broker.isServing(partition.id)) replicas \(partition.replicas) "
+                            + "voters \(raft?.membership.voters ?? []) outgoing \(raft?.membership.outgoing ?? []) "
+                            + "learners \(raft?.membership.learners ?? [])"
                     )
                 }
             }

@@ -15,7 +15,7 @@ extension Simulation {
 
     /// Starts the node's process from what its disk holds.
     func start(_ node: SimulatedNode) {
-        guard !node.isRunning else { return }
+        guard !node.isRunning, !node.isOutside else { return }
         node.life += 1
         let recovery: Recovery
         do throws(StorageError) {
@@ -54,6 +54,11 @@ extension Simulation {
             settings.node = node.id
             settings.shard = shard
             settings.seed = SplitMix64.mix(seed &+ UInt64(node.index) << 40 &+ UInt64(node.life) << 8 &+ UInt64(shard))
+            if node.isSpare {
+                settings.nodes = [ClusterNode(id: node.id, name: "n\(node.id)")]
+                settings.controlVoters = []
+                settings.isJoining = true
+            }
             plant(into: &settings)
             do {
                 node.brokers.append(
@@ -166,6 +171,8 @@ extension Simulation {
         switch event {
         case .tick:
             trace.note(2, now.nanoseconds, UInt64(node.index))
+            if letGo(node) { return }
+            node.brokers[0].onNodesSeen(nodesSeen)
             for broker in node.brokers { broker.tick() }
             drain(node)
             guard node.isRunning else { return }
@@ -235,8 +242,13 @@ extension Simulation {
         case .replicaFaulty: sometimes.note(.replicaFaulty)
         case .fatal(let group, let index, let reason):
             fail("node \(node.id), group \(group), entry \(index): \(reason)")
-        case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .placementApplied,
-            .replicaAdded, .replicaRemoved, .members, .joinRefused, .left:
+        case .replicaAdded: sometimes.note(.replicaAdded)
+        case .replicaRemoved: sometimes.note(.replicaRemoved)
+        case .placementApplied(let epoch, _): if epoch > 1 { sometimes.note(.replaced) }
+        // It is seen by everybody that the node was let go, see `letGo`.
+        case .left: sometimes.note(.nodeLeft)
+        case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .members,
+            .joinRefused:
             break
         }
     }

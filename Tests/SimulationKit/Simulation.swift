@@ -31,6 +31,7 @@ package final class Simulation {
 
     var nextMessage: UInt64 = 1
     var nextConnection: UInt32 = 1
+    var newestControl: ControlState?
     var isFaultPhase = true
     /// Clients begin nothing new.
     var isWindingDown = false
@@ -60,11 +61,12 @@ package final class Simulation {
         clientChance = chance.split()
         sampleChance = chance.split()
         fragileNode = Int(chance.below(UInt64(swarm.nodes)))
-        nodes = (0..<swarm.nodes).map { SimulatedNode(index: $0) }
-        network = Network(count: swarm.nodes)
-        oracle = Oracle(partitions: swarm.partitions, keyPartitions: swarm.keyPartitions, nodes: swarm.nodes)
+        let shape = swarm
+        nodes = (0..<shape.nodes + shape.spares).map { SimulatedNode(index: $0, isSpare: $0 >= shape.nodes) }
+        network = Network(count: nodes.count)
+        oracle = Oracle(partitions: swarm.partitions, keyPartitions: swarm.keyPartitions, nodes: nodes.count)
         trace = Trace(isKept: options.isTraced)
-        core = Array(0..<swarm.nodes)
+        core = Array(nodes.indices)
     }
 
     /// Ten times what the busiest seeds need.
@@ -113,7 +115,7 @@ package final class Simulation {
 
     /// Runs the whole seed.
     package func run() -> SimulationResult {
-        for node in nodes { start(node) }
+        for node in nodes where !node.isOutside { start(node) }
         run(until: now + .milliseconds(400))
         makeClients()
         scheduleFault()
@@ -139,7 +141,7 @@ package final class Simulation {
             virtualTime: now - Instant(nanoseconds: 1_000_000_000),
             trace: trace.lines,
             shape: """
-                \(swarm.nodes) nodes, \(swarm.partitions) partitions, \(swarm.shards) shards, \
+                \(swarm.nodes) + \(swarm.spares) nodes, \(swarm.partitions) partitions, \(swarm.shards) shards, \
                 RF \(swarm.replicationFactor), \
                 faults \(swarm.faults.map { "\($0)" }.joined(separator: " ")), \
                 operations \(swarm.operations.map { "\($0)" }.joined(separator: " "))

@@ -44,6 +44,7 @@ enum Fault: Int, CaseIterable {
     case kill, powerCut, dieInStorage, pause, blackout
     case split, isolate, oneWay, blackhole, reset, slowLink, swizzle
     case diskStall, diskFull, bitFlip, clockJump, leaderChurn
+    case join, leave, rearrange
 }
 
 /// What clients do; switched off at random like faults.

@@ -43,6 +43,11 @@ package enum Sometimes: String, CaseIterable, Sendable {
     case keyAnsweredEarly = "owner of keys lost with what it had answered early"
     case keyKeptEarly = "owner of keys answered early and lost nothing"
     case shardCrossed = "publish crossed shards"
+    case nodeJoined = "a node joined"
+    case nodeLeft = "a node left"
+    case replaced = "a new placement was agreed"
+    case replicaAdded = "a replica was added"
+    case replicaRemoved = "a replica was removed"
 }
 
 /// How often each of them happened.

@@ -8,6 +8,8 @@ import Rooms
 /// The shape of one run, drawn from its seed: cluster, limits, timers, which faults and operations take part.
 struct Swarm {
     var nodes: Int
+    /// Nodes that may join later.
+    var spares = 0
     var partitions: Int
     /// Of keys, behind the others.
     var keyPartitions = 0
@@ -63,6 +65,9 @@ struct Swarm {
         case .ignoreDamage: Swarm.add([.bitFlip, .kill], to: &faults)
         case nil: break
         }
+        // A core with a quorum is promised to go on; who that is must not change meanwhile.
+        if options.isLiveness { faults.removeAll { [.join, .leave, .rearrange].contains($0) } }
+        if options.planted == nil, faults.contains(.join) { spares = chance.pick([1, 1, 2, 3]) }
         faultSpacing = chance.pick([.milliseconds(150), .milliseconds(300), .milliseconds(600)])
         faultPhase = options.faultPhase ?? .milliseconds(chance.pick([3000, 4000, 6000]))
         tick = chance.pick([.milliseconds(10), .milliseconds(20)])
@@ -79,6 +84,11 @@ struct Swarm {
         broker.pollInterval = chance.pick([.milliseconds(100), .milliseconds(500)])
         broker.waiterLease = chance.pick([.milliseconds(300), .milliseconds(1500)])
         if options.planted == nil, chance.chance(1, in: 3) { broker.keyAck = .owner }
+        broker.controlInterval = chance.pick([.milliseconds(40), .milliseconds(200)])
+        broker.replaceAfter = chance.pick([.milliseconds(700), .seconds(600)])
+        broker.parallelSyncs = chance.pick([1, 2, 8])
+        broker.transferRate = chance.pick([20_000, 1 << 20, 64 << 20])
+        broker.catchUpEntries = chance.pick([0, 4, 64])
         // What is judged has no time to live; what has one is there to go.
         if chance.chance(1, in: 3) {
             let policy: KeyspaceConfiguration.MemoryPolicy = chance.pick([.volatileLRU, .volatileRandom, .volatileTTL])
