@@ -228,7 +228,7 @@ let package = Package(
                 "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker",
                 "SystemOpenSSL",
                 "PeerProtocol",
-                "Rooms", "EventLoops", "Primitives", nioCore,
+                "Rooms", "EventLoops", "Primitives", "vencejo", nioCore,
             ]
         ),
         tests(

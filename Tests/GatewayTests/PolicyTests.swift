@@ -243,10 +243,7 @@ struct PolicyTests {
 
     @Test("P-11 GW-07 limits.idle_timeout ends an HTTP connection between requests and a silent WebSocket")
     func idle() async throws {
-        let node = try await TestNode.start {
-            $0.idleTimeout = .milliseconds(300)
-            $0.pingInterval = .seconds(60)
-        }
+        let node = try await TestNode.start { $0.idleTimeout = .milliseconds(300) }
         let http = try RawClient(port: node.port)
         #expect(post(http, "a") == 200)
         #expect(http.readToEnd().isEmpty)

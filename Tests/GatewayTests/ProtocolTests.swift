@@ -9,7 +9,7 @@ import Testing
 struct ProtocolTests {
     @Test("connect lists the server's rooms, and everything after it is in order")
     func connect() async throws {
-        let node = try await TestNode.start()
+        let node = try await TestNode.start { $0.pingInterval = GatewayConfiguration().pingInterval }
         let client = try RawClient(port: node.port)
         let reply = client.connect("?user=ann")
         #expect(reply.hasPrefix(#"{"id":1,"connect":{"client":""#))

@@ -100,6 +100,19 @@ final class AdapterScene: Sendable {
         }
     }
 
+    /// The answer to a fetch, once it is there.
+    func fetched(_ token: UInt64) async throws -> FetchReply? {
+        var reply: FetchReply?
+        _ = try await eventually {
+            for case .fetched(token, _, let result) in told {
+                reply = try? result.get()
+                return true
+            }
+            return false
+        }
+        return reply
+    }
+
     var payloads: [String] {
         told.flatMap { message -> [String] in
             guard case .publications(_, _, let publications) = message else { return [] }
@@ -108,6 +121,9 @@ final class AdapterScene: Sendable {
             }
         }
     }
+
+    /// A room's members were told that its positions are no longer what they were.
+    var isReset: Bool { told.contains { if case .roomReset = $0 { true } else { false } } }
 
     var outcomes: [String] {
         told.compactMap { message in
@@ -129,13 +145,13 @@ func announce(_ room: String, _ payload: String) -> ShardMessage {
 
 func register(_ room: String) -> ShardMessage { .register(hub: 1, partition, RoomName(room), count: 1) }
 
-func publish(_ room: String, _ number: UInt64) -> ShardMessage {
+func publish(_ room: String, _ number: UInt64, key: String = "") -> ShardMessage {
     let body = MessageBody(payload: Array("\(number)".utf8)[...]).encoded()[...]
     return .publish(
         hub: 1,
         RequestToken(session: SessionID(slot: 0, generation: 1), command: number),
         partition,
-        command: PublishCommand(room: RoomName(room), body: body).encoded()[...],
+        command: PublishCommand(room: RoomName(room), idempotencyKey: Array(key.utf8)[...], body: body).encoded()[...],
         deadline: .distantFuture,
         isCounted: false
     )

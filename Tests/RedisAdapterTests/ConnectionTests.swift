@@ -21,6 +21,11 @@ import Testing
             $0.socketTimeout = .milliseconds(300)
             $0.retryOnTimeout = false
         } _: { scene in
+            // The connection is there: only the command's own time is measured.
+            let isConnected = try await eventually {
+                await scene.request([RESPCommand("PING")]) == .success([.simple("PONG")])
+            }
+            #expect(isConnected)
             let clock = ContinuousClock()
             let start = clock.now
             let result = await scene.request([RESPCommand("GET", "k")])
@@ -49,7 +54,8 @@ import Testing
             }
             try await AdapterScene.run(port: server.port) {
                 $0.isPubSubEnabled = false
-                $0.socketTimeout = .seconds(1)
+                // Long enough for a handshake on a busy machine, twice.
+                $0.socketTimeout = .seconds(4)
                 $0.retryOnTimeout = isAllowed
             } _: { scene in
                 let result = await scene.request([RESPCommand("GET", "k")])
@@ -89,18 +95,25 @@ import Testing
             $0.isPubSubEnabled = false
             $0.poolSize = 2
             $0.maxConnections = 5
-            $0.socketTimeout = .seconds(1)
+            // Long enough for five handshakes on a busy machine.
+            $0.socketTimeout = .seconds(10)
             $0.retryOnTimeout = false
             $0.retryAttempts = 0
         } _: { scene in
-            let results = await withTaskGroup(of: Result<[RESPValue], RedisError>.self) { group in
-                for _ in 0..<6 { group.addTask { await scene.request([RESPCommand("GET", "k")]) } }
-                var results: [Result<[RESPValue], RedisError>] = []
-                for await result in group { results.append(result) }
-                return results
-            }
-            #expect(results.count { $0 == .failure(.timeout) } == 5, "\(results)")
-            #expect(results.count { $0 == .failure(.exhausted) } == 1, "\(results)")
+            // In one turn of the loop, so that the one that waits runs out of time before those that are asked.
+            let results = Lock<[Result<[RESPValue], RedisError>]>([])
+            let adapter = scene.adapter
+            try await scene.shards[0].loop.submit {
+                for _ in 0..<6 {
+                    adapter.request([RESPCommand("GET", "k")]) { result in results.withLock { $0.append(result) } }
+                }
+            }.get()
+            #expect(try await eventually { server.count("GET") == 5 })
+            #expect(try await scene.status.poolWaiting == 1)
+            #expect(try await eventually { results.withLock { $0.count } == 6 })
+            let all = results.withLock { $0 }
+            #expect(all.count { $0 == .failure(.timeout) } == 5, "\(all)")
+            #expect(all.count { $0 == .failure(.exhausted) } == 1, "\(all)")
             #expect(server.connectionCount == 5)
         }
         await server.stop()
@@ -110,11 +123,15 @@ import Testing
             $0.poolSize = 2
             $0.poolMinimum = 1
             $0.maxConnections = 5
+            $0.socketTimeout = .seconds(30)
         } _: { scene in
             let hasMinimum = try await eventually { try await scene.status.connections["pool"] == 1 }
             #expect(hasMinimum, "RA-21: the minimum")
-            await withTaskGroup(of: Void.self) { group in
-                for _ in 0..<40 { group.addTask { _ = await scene.request([RESPCommand("PING")]) } }
+            await withTaskGroup(of: Bool.self) { group in
+                for _ in 0..<40 {
+                    group.addTask { await scene.request([RESPCommand("PING")]) == .success([.simple("PONG")]) }
+                }
+                for await isAnswered in group { #expect(isAnswered) }
             }
             let isTrimmed = try await eventually { quick.openCount <= 2 }
             #expect(isTrimmed, "\(quick.openCount)")

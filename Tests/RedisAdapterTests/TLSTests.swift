@@ -7,7 +7,8 @@ import RedisProcess
 import SystemOpenSSL
 import Testing
 
-/// The adapter and a redis-server that speaks TLS and wants to see a certificate.
+/// The adapter and a redis-server that speaks TLS and wants to see a certificate. Not against the shim, which speaks no
+/// TLS in this version.
 @Suite(
     .ownThread,
     .enabled(if: RedisProcess.isInstalled && Certificates.canBeMade, "needs redis-server and openssl")

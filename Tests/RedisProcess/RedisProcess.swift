@@ -2,8 +2,8 @@ import Foundation
 import Glibc
 import Locks
 
-/// A redis-server of a test's own, without persistence unless it is asked for. `stop` leaves nothing behind; a process
-/// that dies takes its server with it.
+/// A redis-server of a test's own, without persistence unless it is asked for, or a node of Vencejo whose shim stands
+/// in for one (`shims`). `stop` leaves nothing behind; a process that dies takes its server with it.
 public final class RedisProcess: Sendable {
     /// Why there is no server.
     public struct Failure: Error, CustomStringConvertible {
@@ -13,9 +13,13 @@ public final class RedisProcess: Sendable {
 
     /// Where it listens, on loopback.
     public let port: Int
+    /// Where it answers as a Sentinel; 0: nowhere.
+    public let sentinelPort: Int
     /// Its own, for what it writes.
     public let directory: String
-    private let arguments: [String]
+    private let program: [String]
+    /// What it answers, with `answer` in the reply, when it serves.
+    private let question: (command: [String], answer: String)
     private let running = Lock<Process?>(nil)
 
     /// Nil where none is installed.
@@ -25,40 +29,74 @@ public final class RedisProcess: Sendable {
     /// What tests that need one ask first.
     public static var isInstalled: Bool { executable != nil }
 
-    /// `arguments` follow the port; the first may be a configuration file.
-    public init(port: Int, _ arguments: [String] = []) throws {
+    /// A redis-server. `arguments` follow the port; the first may be a configuration file.
+    public convenience init(port: Int, _ arguments: [String] = []) throws {
+        guard let executable = RedisProcess.executable else { throw Failure(description: "no redis-server") }
+        let hasFile = arguments.first?.hasSuffix(".conf") == true
+        let directory = RedisProcess.directory(port)
+        try self.init(
+            port: port,
+            sentinelPort: arguments.contains("--sentinel") ? port : 0,
+            program: [executable] + arguments.prefix(hasFile ? 1 : 0)
+                + ["--port", String(port), "--dir", directory, "--save", ""] + arguments.dropFirst(hasFile ? 1 : 0),
+            question: (["PING"], "PONG")
+        )
+    }
+
+    init(port: Int, sentinelPort: Int, program: [String], question: (command: [String], answer: String)) throws {
         self.port = port
-        self.arguments = arguments
-        directory = FileManager.default.temporaryDirectory.path + "/vencejo-redis-\(getpid())-\(port)"
+        self.sentinelPort = sentinelPort
+        self.program = program
+        self.question = question
+        directory = RedisProcess.directory(port)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    }
+
+    static func directory(_ port: Int) -> String {
+        FileManager.default.temporaryDirectory.path + "/vencejo-redis-\(getpid())-\(port)"
     }
 
     deinit { stop() }
 
     /// Returns when it answers.
-    public func start() throws {
-        guard let executable = RedisProcess.executable else { throw Failure(description: "no redis-server") }
+    public func start() throws { try RedisProcess.start([self]) }
+
+    /// Starts them all, which may need each other to serve; returns when each of them answers.
+    public static func start(_ all: [RedisProcess]) throws {
+        for server in all { try server.launch() }
+        for server in all { try server.awaitAnswer() }
+    }
+
+    private func launch() throws {
         let process = Process()
         // The shell waits for the end of its input, which is this process's end too, and then ends the server.
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        let script = #""$@" >log 2>&1 & pid=$!; trap 'kill -9 $pid' TERM; cat; kill -9 $pid"#
-        process.arguments =
-            ["-c", script, "redis", executable] + (arguments.first.map { $0.hasSuffix(".conf") ? [$0] : [] } ?? [])
-            + ["--port", String(port), "--dir", directory, "--save", ""]
-            + (arguments.first?.hasSuffix(".conf") == true ? Array(arguments.dropFirst()) : arguments)
+        let script = #""$@" >log 2>&1 & pid=$!; trap 'kill -9 $pid' TERM; cat; kill -9 $pid; wait $pid"#
+        process.arguments = ["-c", script, "redis"] + program
         process.currentDirectoryURL = URL(fileURLWithPath: directory)
         let input = Pipe()
         process.standardInput = input
         process.standardOutput = FileHandle.nullDevice
+        // Where the shell says that it was killed.
+        process.standardError = FileHandle.nullDevice
+        // A node would take the tests' own variables for settings.
+        process.environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("VENCEJO_") }
         try process.run()
         running.withLock { $0 = process }
         inputs.withLock { $0 = input }
-        for _ in 0..<500 {
+    }
+
+    private func awaitAnswer() throws {
+        for _ in 0..<3000 {
             // With a password it answers, too.
-            if let reply = try? command(["PING"]), reply.contains("PONG") || reply.contains("NOAUTH") { return }
+            if let reply = try? command(question.command),
+                reply.contains(question.answer) || reply.contains("NOAUTH")
+            {
+                return
+            }
             usleep(20_000)
         }
-        throw Failure(description: "redis-server on \(port) does not answer: \((try? log()) ?? "")")
+        throw Failure(description: "\(program[0]) on \(port) does not answer: \((try? log()) ?? "")")
     }
 
     private let inputs = Lock<Pipe?>(nil)
