@@ -1,0 +1,287 @@
+import Primitives
+
+/// A conflict that the shell knows of.
+struct ReportedConflict: Equatable, Sendable {
+    let node: NodeID
+    let address: GossipAddress
+    let reportAgainAt: Instant
+}
+
+extension Interval {
+    /// Zero when `b` is longer.
+    fileprivate static func - (a: Interval, b: Interval) -> Interval {
+        Interval(nanoseconds: a.nanoseconds - min(a.nanoseconds, b.nanoseconds))
+    }
+}
+
+extension AliveClaim {
+    init(_ member: Member) {
+        self.init(metadata: member.metadata, address: member.address, incarnation: member.incarnation)
+    }
+}
+
+extension SWIMNode {
+    // MARK: - Alive
+
+    mutating func onAlive(_ claim: AliveClaim, _ now: Instant) {
+        let node = claim.metadata.node
+        guard node != id else { return onAliveMyself(claim, now) }
+        guard let index = find(node) else { return insert(claim, state: .alive, now) }
+        let known = records[index].member
+        if claim.address != known.address, known.state.isLive {
+            if claim.incarnation >= known.incarnation { reportIdentityConflict(known, claim, now) }
+            return
+        }
+        guard claim.incarnation > known.incarnation else { return }
+        guard known.state.isLive || liveCount < settings.maxMembers else { return counters.droppedForBounds += 1 }
+        records[index].member.metadata = claim.metadata
+        records[index].member.address = claim.address
+        records[index].member.incarnation = claim.incarnation
+        suspicions.removeAll { $0.node == node }
+        move(index, to: .alive, now: now)
+        queue.queue(.alive(claim), about: node)
+        let member = records[index].member
+        if known.state.isLive {
+            if known.state == .suspect { directives.append(.event(.recovered(member))) }
+            if claim.metadata != known.metadata { directives.append(.event(.updated(member))) }
+        } else {
+            if !probeOrder.contains(node) { addToProbeOrder(node) }
+            directives.append(.event(.joined(member)))
+        }
+        if !known.state.isLive || claim.metadata.name != known.metadata.name { reportNameConflict(member, now) }
+    }
+
+    private mutating func onAliveMyself(_ claim: AliveClaim, _ now: Instant) {
+        guard !isLeaving, claim.incarnation >= me.incarnation else { return }
+        guard claim.address == me.address else { return reportIdentityConflict(me, claim, now) }
+        if claim.incarnation > me.incarnation || claim.metadata != me.metadata { refute(claim.incarnation) }
+    }
+
+    private mutating func insert(_ claim: AliveClaim, state: MemberState, age: Interval = .zero, _ now: Instant) {
+        let node = claim.metadata.node
+        guard !state.isLive || liveCount < settings.maxMembers else { return counters.droppedForBounds += 1 }
+        let member = Member(
+            metadata: claim.metadata,
+            address: claim.address,
+            incarnation: claim.incarnation,
+            state: state,
+            since: Instant(nanoseconds: now.nanoseconds - min(now.nanoseconds, age.nanoseconds))
+        )
+        records.insert(Record(member: member), at: insertionIndex(node))
+        guard state.isLive else {
+            if let index = find(node) {
+                records[index].forgetAt = now + (settings.deadRetention - age)
+            }
+            directives.append(.event(state == .left ? .left(member) : .down(member)))
+            return forgetDead(now)
+        }
+        liveCount += 1
+        addToProbeOrder(node)
+        queue.queue(.alive(claim), about: node)
+        directives.append(.event(.joined(member)))
+        reportNameConflict(member, now)
+    }
+
+    /// At a random place, so that a new member does not wait for the end of the round (SWIM, 4.3).
+    private mutating func addToProbeOrder(_ node: NodeID) {
+        let position = Int(random.below(UInt64(probeOrder.count + 1)))
+        probeOrder.insert(node, at: position)
+        if position < probePosition { probePosition += 1 }
+    }
+
+    // MARK: - Accused
+
+    /// `firstMissed` is when the failed probe began, as far as it is known.
+    mutating func onSuspect(_ accusation: Accusation, firstMissed: Instant, _ now: Instant) {
+        let node = accusation.node
+        guard node != id else { return onAccusedMyself(accusation.incarnation) }
+        guard let index = find(node), accusation.incarnation >= records[index].member.incarnation else { return }
+        if let running = suspicions.firstIndex(where: { $0.node == node }) {
+            records[index].member.incarnation = accusation.incarnation
+            if suspicions[running].confirm(by: accusation.from) { queue.queue(.suspect(accusation), about: node) }
+            return
+        }
+        guard records[index].member.state == .alive else { return }
+        records[index].member.incarnation = accusation.incarnation
+        move(index, to: .suspect, now: now)
+        suspicions.append(
+            Suspicion(accusation, firstMissed: firstMissed, now: now, members: liveCount, settings: settings)
+        )
+        counters.suspicions += 1
+        queue.queue(.suspect(accusation), about: node)
+        directives.append(.event(.suspected(records[index].member)))
+    }
+
+    mutating func expireSuspicions(_ now: Instant) {
+        while let index = suspicions.firstIndex(where: { $0.deadline <= now }) {
+            let node = suspicions.remove(at: index).node
+            guard let known = find(node).map({ records[$0].member }) else { continue }
+            onDown(Accusation(node: node, incarnation: known.incarnation, from: id), now)
+        }
+    }
+
+    mutating func onDown(_ accusation: Accusation, _ now: Instant) {
+        let node = accusation.node
+        guard node != id else {
+            // Somebody missed the refutation, or refused it because it came from another address: once more.
+            if accusation.incarnation < me.incarnation, !isLeaving, !queue.contains(id) {
+                queue.queue(.alive(AliveClaim(me)), about: id)
+            }
+            return onAccusedMyself(accusation.incarnation)
+        }
+        guard let index = find(node), accusation.incarnation >= records[index].member.incarnation else { return }
+        guard records[index].member.state.isLive else { return }
+        counters.downs += 1
+        end(index, as: .down, incarnation: accusation.incarnation, .down(accusation), now)
+    }
+
+    mutating func onLeft(_ node: NodeID, incarnation: UInt64, _ now: Instant) {
+        // Said by this node in its last life.
+        guard node != id else { return onAccusedMyself(incarnation) }
+        guard let index = find(node), incarnation >= records[index].member.incarnation else { return }
+        guard records[index].member.state != .left else { return }
+        end(index, as: .left, incarnation: incarnation, .left(node: node, incarnation: incarnation), now)
+    }
+
+    private mutating func end(
+        _ index: Int,
+        as state: MemberState,
+        incarnation: UInt64,
+        _ message: SWIMMessage,
+        _ now: Instant
+    ) {
+        records[index].member.incarnation = incarnation
+        move(index, to: state, now: now)
+        let member = records[index].member
+        suspicions.removeAll { $0.node == member.node }
+        reportedConflicts.removeAll { $0.node == member.node }
+        if probe?.target == member.node { probe = nil }
+        queue.queue(message, about: member.node)
+        directives.append(.event(state == .left ? .left(member) : .down(member)))
+        forgetDead(now)
+    }
+
+    private mutating func onAccusedMyself(_ incarnation: UInt64) {
+        guard !isLeaving, incarnation >= me.incarnation else { return }
+        // Whoever is accused was probably slow.
+        changeHealth(by: 1)
+        refute(incarnation)
+    }
+
+    private mutating func refute(_ incarnation: UInt64) {
+        counters.refutations += 1
+        raiseIncarnation(above: incarnation)
+    }
+
+    mutating func raiseIncarnation(above incarnation: UInt64) {
+        records[myIndex].member.incarnation = incarnation &+ 1
+        queue.queue(.alive(AliveClaim(me)), about: id)
+    }
+
+    /// What this node holds against another, to be told to it: Lifeguard's buddy system.
+    func accusations(of node: NodeID) -> [SWIMMessage] {
+        guard node != id, let index = find(node) else { return [] }
+        let accusation = Accusation(node: node, incarnation: records[index].member.incarnation, from: id)
+        switch records[index].member.state {
+        case .suspect: return [.suspect(accusation)]
+        case .down: return [.down(accusation)]
+        case .alive, .left: return []
+        }
+    }
+
+    // MARK: - State sync
+
+    mutating func merge(_ snapshot: MemberSnapshot, from sender: NodeID, _ now: Instant) {
+        let claim = snapshot.claim
+        let node = claim.metadata.node
+        let accusation = Accusation(node: node, incarnation: claim.incarnation, from: sender)
+        switch snapshot.state {
+        case .alive: onAlive(claim, now)
+        case .suspect:
+            onAlive(claim, now)
+            onSuspect(accusation, firstMissed: now, now)
+        case .down, .left:
+            guard node == id || find(node) != nil else {
+                let age = Interval.seconds(min(snapshot.ageSeconds, 1 << 32))
+                if age < settings.deadRetention { insert(claim, state: snapshot.state, age: age, now) }
+                return
+            }
+            if snapshot.state == .left {
+                onLeft(node, incarnation: claim.incarnation, now)
+            } else {
+                // Only suspected here, so that it can refute what another part of the cluster believes.
+                onSuspect(accusation, firstMissed: now, now)
+            }
+        }
+    }
+
+    func snapshots(_ now: Instant) -> [MemberSnapshot] {
+        records.map { record in
+            let member = record.member
+            let age = member.state.isLive ? .zero : settings.deadRetention - (record.forgetAt - now)
+            return MemberSnapshot(
+                claim: AliveClaim(member),
+                state: member.state,
+                ageSeconds: age.nanoseconds / 1_000_000_000
+            )
+        }
+    }
+
+    // MARK: - Records
+
+    mutating func move(_ index: Int, to state: MemberState, now: Instant) {
+        let before = records[index].member.state
+        guard before != state else { return }
+        records[index].member.state = state
+        records[index].member.since = now
+        guard before.isLive != state.isLive else { return }
+        liveCount += state.isLive ? 1 : -1
+        records[index].forgetAt = state.isLive ? .distantFuture : now + settings.deadRetention
+    }
+
+    mutating func forgetDead(_ now: Instant) {
+        let live = liveCount + (isLeaving ? 1 : 0)
+        guard records.count > live else { return }
+        records.removeAll { $0.forgetAt <= now && $0.member.node != id }
+        while records.count - live > settings.maxDeadMembers {
+            let oldest = records.indices.filter { !records[$0].member.state.isLive && records[$0].member.node != id }
+                .min { records[$0].forgetAt < records[$1].forgetAt }
+            guard let oldest else { return }
+            records.remove(at: oldest)
+        }
+    }
+
+    // MARK: - Conflicts
+
+    private mutating func reportIdentityConflict(_ mine: Member, _ claim: AliveClaim, _ now: Instant) {
+        reportedConflicts.removeAll { $0.reportAgainAt <= now }
+        guard !reportedConflicts.contains(where: { $0.node == mine.node && $0.address == claim.address }) else { return }
+        if reportedConflicts.count >= settings.maxConflicts { reportedConflicts.removeFirst() }
+        reportedConflicts.append(
+            ReportedConflict(
+                node: mine.node,
+                address: claim.address,
+                reportAgainAt: now + settings.conflictInterval
+            )
+        )
+        var theirs = mine
+        theirs.metadata = claim.metadata
+        theirs.address = claim.address
+        theirs.incarnation = claim.incarnation
+        theirs.state = .alive
+        theirs.since = now
+        counters.conflicts += 1
+        directives.append(.event(.conflict(name: claim.metadata.name, mine: mine, theirs: theirs)))
+    }
+
+    /// `member` has just come, or taken its name.
+    private mutating func reportNameConflict(_ member: Member, _ now: Instant) {
+        for record in records
+        where record.member.state.isLive && record.member.node != member.node
+            && record.member.metadata.name == member.metadata.name
+        {
+            counters.conflicts += 1
+            directives.append(.event(.conflict(name: member.metadata.name, mine: record.member, theirs: member)))
+        }
+    }
+}
