@@ -13,6 +13,10 @@ struct BroadcastQueue: Sendable {
     /// In the order of sending: what was sent least first, and of those the newest.
     private(set) var broadcasts: [Broadcast] = []
     private var nextOrder: UInt64 = 0
+    /// Beyond this what was sent most is dropped: a node without anyone to talk to keeps the newest.
+    let capacity: Int
+
+    init(capacity: Int) { self.capacity = capacity }
 
     var isEmpty: Bool { broadcasts.isEmpty }
 
@@ -25,6 +29,7 @@ struct BroadcastQueue: Sendable {
         broadcasts.removeAll { $0.subject == subject }
         broadcasts.insert(Broadcast(subject: subject, bytes: writer.bytes, transmits: 0, order: nextOrder), at: 0)
         nextOrder += 1
+        if broadcasts.count > capacity { broadcasts.removeLast() }
     }
 
     /// Appends as many messages as fit into `maxBytes`, and drops those that have now been sent `limit` times.

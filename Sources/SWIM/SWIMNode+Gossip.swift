@@ -33,9 +33,9 @@ extension SWIMNode {
         nextGossipAt = now + settings.gossipInterval
         guard !queue.isEmpty else { return }
         var targets = records.indices.filter {
-            let member = records[$0].member
-            guard member.node != id else { return false }
-            return member.state.isLive || (member.state == .down && now - member.since < settings.gossipToTheDead)
+            guard records[$0].member.node != id else { return false }
+            let isFresh = now - records[$0].member.since < settings.gossipToTheDead
+            return records[$0].member.state.isLive || (records[$0].member.state == .down && isFresh)
         }
         random.choose(settings.gossipNodes, of: &targets)
         for target in targets where !queue.isEmpty { send([], to: records[target].member.address) }
@@ -109,7 +109,7 @@ extension SWIMNode {
         guard now >= nextReconnectAt else { return }
         nextReconnectAt = now + settings.reconnectInterval
         var addresses = records.filter { $0.member.state == .down }.map(\.member.address)
-        for seed in seeds where !seed.hasAnswered {
+        for seed in seeds where !seed.hasAnswered && !isAlone {
             if !records.contains(where: { $0.member.address == seed.address }) { addresses.append(seed.address) }
         }
         guard !addresses.isEmpty else { return }

@@ -45,7 +45,7 @@ extension SWIMNode {
             if known.state == .suspect { directives.append(.event(.recovered(member))) }
             if claim.metadata != known.metadata { directives.append(.event(.updated(member))) }
         } else {
-            if !probeOrder.contains(node) { addToProbeOrder(node) }
+            addToProbeOrder(node)
             directives.append(.event(.joined(member)))
         }
         if !known.state.isLive || claim.metadata.name != known.metadata.name { reportNameConflict(member, now) }
@@ -87,6 +87,13 @@ extension SWIMNode {
         let position = Int(random.below(UInt64(probeOrder.count + 1)))
         probeOrder.insert(node, at: position)
         if position < probePosition { probePosition += 1 }
+    }
+
+    private mutating func removeFromProbeOrder(_ node: NodeID) {
+        guard let position = probeOrder.firstIndex(of: node) else { return }
+        probeOrder.remove(at: position)
+        if position < probePosition { probePosition -= 1 }
+        if probe?.target == node { probe = nil }
     }
 
     // MARK: - Accused
@@ -155,7 +162,7 @@ extension SWIMNode {
         let member = records[index].member
         suspicions.removeAll { $0.node == member.node }
         reportedConflicts.removeAll { $0.node == member.node }
-        if probe?.target == member.node { probe = nil }
+        removeFromProbeOrder(member.node)
         queue.queue(message, about: member.node)
         directives.append(.event(state == .left ? .left(member) : .down(member)))
         forgetDead(now)
@@ -255,7 +262,9 @@ extension SWIMNode {
 
     private mutating func reportIdentityConflict(_ mine: Member, _ claim: AliveClaim, _ now: Instant) {
         reportedConflicts.removeAll { $0.reportAgainAt <= now }
-        guard !reportedConflicts.contains(where: { $0.node == mine.node && $0.address == claim.address }) else { return }
+        guard !reportedConflicts.contains(where: { $0.node == mine.node && $0.address == claim.address }) else {
+            return
+        }
         if reportedConflicts.count >= settings.maxConflicts { reportedConflicts.removeFirst() }
         reportedConflicts.append(
             ReportedConflict(

@@ -46,19 +46,15 @@ extension SWIMNode {
         }
     }
 
-    /// Round robin over a list that is shuffled after each round: no member waits for longer than two rounds (SWIM, 4.3).
+    /// Round robin over a list that is shuffled after each round: nobody waits for longer than two rounds (SWIM, 4.3).
     private mutating func nextTarget() -> NodeID? {
-        for _ in 0..<2 {
-            while probePosition < probeOrder.count {
-                let node = probeOrder[probePosition]
-                probePosition += 1
-                if let index = find(node), records[index].member.state.isLive { return node }
-            }
-            probeOrder = records.filter { $0.member.state.isLive && $0.member.node != id }.map(\.member.node)
-            probePosition = 0
+        if probePosition >= probeOrder.count {
             random.choose(probeOrder.count, of: &probeOrder)
+            probePosition = 0
         }
-        return nil
+        guard probePosition < probeOrder.count else { return nil }
+        defer { probePosition += 1 }
+        return probeOrder[probePosition]
     }
 
     mutating func startProbe(of target: NodeID, _ now: Instant) {
@@ -82,8 +78,7 @@ extension SWIMNode {
         guard var running = probe, let index = find(running.target) else { return probe = nil }
         let target = records[index].member
         var helpers = records.indices.filter {
-            let member = records[$0].member
-            return member.state == .alive && member.node != id && member.node != running.target
+            records[$0].member.state == .alive && ![id, running.target].contains(records[$0].member.node)
         }
         random.choose(settings.indirectProbes, of: &helpers)
         running.isIndirect = true

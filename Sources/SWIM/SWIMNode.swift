@@ -10,9 +10,9 @@ package enum GossipTransport: Equatable, Sendable {
 
 /// What the shell has to do.
 package enum SWIMDirective: Equatable, Sendable {
-    /// Over `.datagram`: send it. Over `.stream`: open a connection, send the bytes as one frame, hand the frame that the
-    /// other side answers on the same connection to `receive(over: .stream)` with `from` being `to` and no `replyTo`,
-    /// and close. When no connection or no answer comes about: `streamFailed(to:)`.
+    /// Over `.datagram`: send it. Over `.stream`: open a connection, send the bytes as one frame, hand the frame that
+    /// the other side answers on the same connection to `receive(over: .stream)` with `from` being `to` and no
+    /// `replyTo`, and close. When no connection or no answer comes about: `streamFailed(to:)`.
     case send([UInt8], to: GossipAddress, over: GossipTransport)
     /// Send the bytes as one frame on the connection by which the request with this `replyTo` came.
     case reply([UInt8], to: UInt64)
@@ -34,7 +34,7 @@ package enum SWIMDirective: Equatable, Sendable {
 /// - Within one incarnation alive < suspect < down < left, and the greater wins. A higher incarnation always wins.
 /// - A node that is accused learns it from whoever it talks to: in the ping (Lifeguard's buddy system) and in the ack.
 /// - `downAfter` keeps a member from being down too early however many confirm, so that a pause is no failure.
-/// - Down members and silent seeds are tried again for ever (Serf's reconnect), by push-pull: so healed partitions merge.
+/// - Down members and silent seeds are tried again for ever (Serf's reconnect), by push-pull: healed partitions merge.
 /// - A push-pull carries down and left members with their age, so that all nodes list and forget the same ones.
 /// - A late tick shows that this process did not run. The time does not count against anyone: a probe under way begins
 ///   anew, suspicions run longer by it, and the local health gets worse.
@@ -62,12 +62,13 @@ package struct SWIMNode: Sendable {
     /// Alive and suspect members, this node included.
     var liveCount = 1
     var random: Xoshiro256
-    var queue = BroadcastQueue()
+    var queue: BroadcastQueue
     var suspicions: [Suspicion] = []
     var reportedConflicts: [ReportedConflict] = []
     var leaveBy = Instant.distantFuture
 
     // Probing.
+    /// The other live members; those from `probePosition` on are still to be probed in this round.
     var probeOrder: [NodeID] = []
     var probePosition = 0
     var probe: Probe?
@@ -99,6 +100,7 @@ package struct SWIMNode: Sendable {
         self.settings = settings
         id = metadata.node
         random = Xoshiro256(seed: seed)
+        queue = BroadcastQueue(capacity: settings.maxMembers + settings.maxDeadMembers)
         let me = Member(metadata: metadata, address: address, incarnation: incarnation, state: .alive, since: now)
         records = [Record(member: me)]
         nextSequence = UInt32(truncatingIfNeeded: random.next())

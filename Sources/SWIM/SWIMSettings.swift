@@ -1,7 +1,7 @@
 import Primitives
 
-/// Timers and bounds of the gossip. The first group are memberlist's parameters for a local network with a shorter probe
-/// interval (https://github.com/hashicorp/memberlist, `config.go`).
+/// Timers and bounds of the gossip. The first group are memberlist's parameters for a local network with a shorter
+/// probe interval (https://github.com/hashicorp/memberlist, `config.go`).
 package struct SWIMSettings: Equatable, Sendable {
     /// SWIM's protocol period: one member is probed each. Times `healthScore + 1`.
     package var probeInterval = Interval.milliseconds(500)
@@ -38,8 +38,8 @@ package struct SWIMSettings: Equatable, Sendable {
     /// The first pause before the seeds are tried again while no other member is known; doubles up to
     /// `reconnectInterval`.
     package var joinBackoff = Interval.milliseconds(250)
-    /// Changed hints (`MemberMetadata`) are gossiped at most this often per ten members, so that their bytes do not grow
-    /// with the cluster.
+    /// A node gossips changed hints (`MemberMetadata`) at most this often, times the members in tens: so their bytes do
+    /// not grow with the cluster.
     package var hintInterval = Interval.seconds(5)
     /// The same conflict is reported again after this.
     package var conflictInterval = Interval.seconds(30)
@@ -73,7 +73,10 @@ package struct SWIMSettings: Equatable, Sendable {
         precondition(suspicionMultiplier > 0 && suspicionMaxFactor > 0 && retransmitMultiplier > 0, "a zero multiplier")
         precondition(maxHealthMultiplier > 0 && indirectProbes >= 0 && gossipNodes > 0, "a zero multiplier")
         precondition(maxPacketBytes >= 1024, "a packet must hold the longest message")
-        precondition(maxMembers > 0 && maxDeadMembers >= 0 && maxSeeds > 0 && maxRelays > 0 && maxConflicts > 0, "bounds")
+        precondition(
+            maxMembers > 0 && maxDeadMembers >= 0 && maxSeeds > 0 && maxRelays > 0 && maxConflicts > 0,
+            "bounds"
+        )
     }
 
     /// How often one node sends one message.
