@@ -279,7 +279,7 @@ package struct SWIMNode: Sendable {
         let packet: SWIMPacket
         do {
             packet = try SWIMPacket.read(bytes, maxMembers: settings.maxMembers + settings.maxDeadMembers)
-        } catch .unknown(field: "gossip version", _) {
+        } catch .unknown(field: "gossip version", value: _) {
             counters.unknownVersions += 1
             return
         } catch {
