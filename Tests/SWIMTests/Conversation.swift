@@ -146,14 +146,16 @@ struct Conversation {
         }
     }
 
+    struct NoPing: Error {}
+
     /// Waits for the next ping over a datagram.
-    mutating func nextPing() -> (sequence: UInt32, target: Int, sent: Sent)? {
+    mutating func nextPing() throws -> (sequence: UInt32, target: Int, sent: Sent) {
         let before = sent.count
         for _ in 0..<2_000 {
             if let ping = sent[before...].lazy.compactMap(Conversation.ping).first { return ping }
             pass(.milliseconds(10))
         }
-        return nil
+        throw NoPing()
     }
 
     private static func ping(_ sent: Sent) -> (sequence: UInt32, target: Int, sent: Sent)? {
