@@ -129,13 +129,7 @@ extension SWIMNode {
 
     mutating func onDown(_ accusation: Accusation, _ now: Instant) {
         let node = accusation.node
-        guard node != id else {
-            // Somebody missed the refutation, or refused it because it came from another address: once more.
-            if accusation.incarnation < me.incarnation, !isLeaving, !queue.contains(id) {
-                queue.queue(.alive(AliveClaim(me)), about: id)
-            }
-            return onAccusedMyself(accusation.incarnation)
-        }
+        guard node != id else { return onAccusedMyself(accusation.incarnation) }
         guard let index = find(node), accusation.incarnation >= records[index].member.incarnation else { return }
         guard records[index].member.state.isLive else { return }
         counters.downs += 1
@@ -169,7 +163,12 @@ extension SWIMNode {
     }
 
     private mutating func onAccusedMyself(_ incarnation: UInt64) {
-        guard !isLeaving, incarnation >= me.incarnation else { return }
+        guard !isLeaving else { return }
+        guard incarnation >= me.incarnation else {
+            // Somebody has missed the refutation, or refused it because it came from another address: once more.
+            if !queue.contains(id) { queue.queue(.alive(AliveClaim(me)), about: id) }
+            return
+        }
         // Whoever is accused was probably slow.
         changeHealth(by: 1)
         refute(incarnation)

@@ -69,7 +69,7 @@ extension SWIMNode {
         )
         nextProbeAt = now + settings.probeInterval * multiplier
         counters.probes += 1
-        send([.ping(sequence: probe?.sequence ?? 0, target: target)] + accusations(of: target), to: member.address)
+        send(ping(target, probe?.sequence ?? 0), to: member.address)
     }
 
     /// Asks others to ping, and pings over a stream meanwhile: the target is alive if any of these succeeds. The stream
@@ -94,10 +94,12 @@ extension SWIMNode {
             send([request], to: records[helper].member.address)
         }
         counters.streamProbes += 1
-        sendFrame(
-            [.ping(sequence: running.sequence, target: running.target)] + accusations(of: running.target),
-            to: target.address
-        )
+        sendFrame(ping(running.target, running.sequence), to: target.address)
+    }
+
+    /// What the target is accused of comes first, so that the ack carries what it says to that.
+    private func ping(_ target: NodeID, _ sequence: UInt32) -> [SWIMMessage] {
+        accusations(of: target) + [.ping(sequence: sequence, target: target)]
     }
 
     mutating func onAck(_ sequence: UInt32, over transport: GossipTransport, _ now: Instant) {

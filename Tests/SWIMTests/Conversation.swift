@@ -53,6 +53,8 @@ struct Conversation {
         let to: GossipAddress
         let transport: GossipTransport
         let at: Instant
+
+        var ping: SWIMMessage? { messages.first { if case .ping = $0 { true } else { false } } }
     }
 
     var node: SWIMNode
@@ -116,7 +118,7 @@ struct Conversation {
             collect()
             guard answering else { continue }
             for message in sent[before...] {
-                guard case .ping(let sequence, let target)? = message.messages.first else { continue }
+                guard case .ping(let sequence, let target)? = message.ping else { continue }
                 hear([.ack(sequence: sequence)], from: Int(target.rawValue), over: message.transport)
             }
         }
@@ -159,7 +161,7 @@ struct Conversation {
     }
 
     private static func ping(_ sent: Sent) -> (sequence: UInt32, target: Int, sent: Sent)? {
-        guard sent.transport == .datagram, case .ping(let sequence, let target)? = sent.messages.first else {
+        guard sent.transport == .datagram, case .ping(let sequence, let target)? = sent.ping else {
             return nil
         }
         return (sequence, Int(target.rawValue), sent)

@@ -151,10 +151,17 @@ struct MembershipTests {
         var conversation = Conversation(members: 3)
         conversation.hear([.alive(claim(1, incarnation: 30))], from: 2)
         #expect(conversation.node.me.incarnation == 31 && conversation.node.healthScore == 0)
-        // Somebody still holds what was refuted before: once more, without a new incarnation.
-        conversation.clearQueue()
-        conversation.hear([.down(accusation(1, incarnation: 5, from: 2))], from: 2)
-        #expect(conversation.node.me.incarnation == 31 && conversation.node.queue.contains(NodeID(1)))
+        // Somebody still holds what was refuted before: once more, in the ack, without a new incarnation.
+        for message: SWIMMessage in [
+            .suspect(accusation(1, incarnation: 5, from: 2)), .down(accusation(1, incarnation: 5, from: 2)),
+        ] {
+            conversation.clearQueue()
+            conversation.forget()
+            conversation.hear([message, .ping(sequence: 3, target: NodeID(1))], from: 2)
+            #expect(conversation.sent.map(\.to) == [address(2)])
+            #expect(conversation.messages == [.ack(sequence: 3), .alive(AliveClaim(conversation.node.me))])
+            #expect(conversation.node.me.incarnation == 31)
+        }
     }
 
     @Test("what nobody can top is not believed: incarnations have an end far below that of their type")

@@ -192,7 +192,7 @@ struct ProbeTests {
         #expect(shifted > deadline + .seconds(29) && shifted > conversation.now)
         #expect(
             conversation.sent.contains {
-                guard case .ping(let sequence, let target)? = $0.messages.first else { return false }
+                guard case .ping(let sequence, let target)? = $0.ping else { return false }
                 return sequence != ping.sequence && target == NodeID(UInt64(ping.target))
             }
         )
