@@ -33,8 +33,9 @@ package struct GossipAddress: Hashable, Comparable, Sendable, CustomStringConver
     package var description: String { host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
-/// What travels with a member. `connections`, `load` and `placementEpoch` are hints that may be old by
-/// `SWIMSettings.hintInterval`; everything else is gossiped as soon as it changes.
+/// What travels with a member. `connections`, `load` and `placementEpoch` are hints: they come with a member's own pings
+/// and acks and nothing is gossiped when they change, so in a cluster of n nodes they are about n / 4 s old. Everything
+/// else is gossiped at once.
 package struct MemberMetadata: Equatable, Sendable {
     package let node: NodeID
     /// Unique in a cluster by agreement of its operators; two live nodes with one name are a conflict.
@@ -115,14 +116,28 @@ package struct MemberMetadata: Equatable, Sendable {
         self.isDraining = isDraining
     }
 
+    var hints: MemberHints {
+        get { MemberHints(connections: connections, load: load, placementEpoch: placementEpoch) }
+        set {
+            connections = newValue.connections
+            load = newValue.load
+            placementEpoch = newValue.placementEpoch
+        }
+    }
+
     /// The same but for the hints: nothing that anyone has to know at once.
-    func differsOnlyInHints(from other: MemberMetadata) -> Bool {
+    func isEqualButForHints(to other: MemberMetadata) -> Bool {
         var copy = self
-        copy.connections = other.connections
-        copy.load = other.load
-        copy.placementEpoch = other.placementEpoch
+        copy.hints = other.hints
         return copy == other
     }
+}
+
+/// The part of the metadata that changes all the time.
+struct MemberHints: Equatable, Sendable {
+    var connections: UInt32
+    var load: UInt8
+    var placementEpoch: UInt64
 }
 
 /// What a node believes of a member.
@@ -155,7 +170,7 @@ package struct Member: Equatable, Sendable {
 package enum MemberEvent: Equatable, Sendable {
     /// A member that was unknown, down or left is alive.
     case joined(Member)
-    /// Other metadata.
+    /// Other metadata; new hints alone are no event.
     case updated(Member)
     case suspected(Member)
     /// The suspicion was refuted.

@@ -37,6 +37,8 @@ enum SWIMMessage: Equatable, Sendable {
     case suspect(Accusation)
     case down(Accusation)
     case left(node: NodeID, incarnation: UInt64)
+    /// The sender's own, with its pings and acks.
+    case hints(MemberHints)
     /// All members that the sender knows; only over a stream.
     case pushPull(isReply: Bool, [MemberSnapshot])
 }
@@ -56,6 +58,21 @@ extension GossipAddress {
     }
 }
 
+extension MemberHints {
+    func write(to writer: inout ByteWriter) {
+        writer.writeVarint(UInt64(connections))
+        writer.write(load)
+        writer.writeVarint(placementEpoch)
+    }
+
+    static func read(from reader: inout ByteReader) throws(DecodeError) -> MemberHints {
+        let connections = UInt32(truncatingIfNeeded: try reader.readCount(limit: Int(UInt32.max), "connections"))
+        let load = try reader.readByte()
+        guard load <= 100 else { throw .malformed("member load") }
+        return MemberHints(connections: connections, load: load, placementEpoch: try reader.readVarint())
+    }
+}
+
 extension MemberMetadata {
     func write(to writer: inout ByteWriter) {
         writer.write(node.rawValue)
@@ -69,9 +86,7 @@ extension MemberMetadata {
         writer.write(weight)
         writer.writeString(version)
         writer.write(featureLevel)
-        writer.writeVarint(UInt64(connections))
-        writer.write(load)
-        writer.writeVarint(placementEpoch)
+        hints.write(to: &writer)
         writer.write(UInt8(isDraining ? 1 : 0))
     }
 
@@ -87,9 +102,7 @@ extension MemberMetadata {
         let weight = try reader.readByte()
         let version = try reader.readString(limit: maxVersionBytes, "member version")
         let featureLevel = try reader.read(UInt16.self)
-        let connections = UInt32(truncatingIfNeeded: try reader.readCount(limit: Int(UInt32.max), "connections"))
-        let load = try reader.readByte()
-        let placementEpoch = try reader.readVarint()
+        let hints = try MemberHints.read(from: &reader)
         let draining = try reader.readByte()
         guard draining <= 1 else { throw .malformed("member draining") }
         return try MemberMetadata(
@@ -104,9 +117,9 @@ extension MemberMetadata {
             weight: weight,
             version: version,
             featureLevel: featureLevel,
-            connections: connections,
-            load: load,
-            placementEpoch: placementEpoch,
+            connections: hints.connections,
+            load: hints.load,
+            placementEpoch: hints.placementEpoch,
             isDraining: draining == 1
         )
     }
@@ -173,7 +186,7 @@ extension MemberSnapshot {
 extension SWIMMessage {
     private enum Tag: UInt8 {
         case ping = 1
-        case pingRequest, ack, nack, alive, suspect, down, left, pushPull
+        case pingRequest, ack, nack, alive, suspect, down, left, hints, pushPull
     }
 
     func write(to writer: inout ByteWriter) {
@@ -206,6 +219,9 @@ extension SWIMMessage {
             writer.write(Tag.left.rawValue)
             writer.write(node.rawValue)
             writer.writeVarint(incarnation)
+        case .hints(let hints):
+            writer.write(Tag.hints.rawValue)
+            hints.write(to: &writer)
         case .pushPull(let isReply, let members):
             writer.write(Tag.pushPull.rawValue)
             writer.write(UInt8(isReply ? 1 : 0))
@@ -240,6 +256,7 @@ extension SWIMMessage {
                 node: NodeID(rawValue: try reader.read(UInt64.self)),
                 incarnation: try readIncarnation(&reader)
             )
+        case .hints: return .hints(try MemberHints.read(from: &reader))
         case .pushPull:
             let isReply = try reader.readByte()
             guard isReply <= 1 else { throw .malformed("push-pull") }

@@ -43,7 +43,9 @@ extension SWIMNode {
         let member = records[index].member
         if known.state.isLive {
             if known.state == .suspect { directives.append(.event(.recovered(member))) }
-            if claim.metadata != known.metadata { directives.append(.event(.updated(member))) }
+            if !claim.metadata.isEqualButForHints(to: known.metadata) {
+                directives.append(.event(.updated(member)))
+            }
         } else {
             addToProbeOrder(node)
             directives.append(.event(.joined(member)))
@@ -54,7 +56,8 @@ extension SWIMNode {
     private mutating func onAliveMyself(_ claim: AliveClaim, _ now: Instant) {
         guard !isLeaving, claim.incarnation >= me.incarnation else { return }
         guard claim.address == me.address else { return reportIdentityConflict(me, claim, now) }
-        if claim.incarnation > me.incarnation || claim.metadata != me.metadata { refute(claim.incarnation) }
+        let isMine = claim.incarnation == me.incarnation && claim.metadata.isEqualButForHints(to: me.metadata)
+        if !isMine { refute(claim.incarnation) }
     }
 
     private mutating func insert(_ claim: AliveClaim, state: MemberState, age: Interval = .zero, _ now: Instant) {

@@ -83,9 +83,6 @@ package struct SWIMNode: Sendable {
     var seeds: [Seed] = []
     var nextJoinAt = Instant.zero
     var joinBackoff: Interval
-    /// Hints that wait for `nextHintAt`.
-    var pendingMetadata: MemberMetadata?
-    var nextHintAt: Instant
 
     /// `incarnation` should be higher than that of the last run if that is known; a node finds out when it is not.
     package init(
@@ -105,7 +102,6 @@ package struct SWIMNode: Sendable {
         records = [Record(member: me)]
         nextSequence = UInt32(truncatingIfNeeded: random.next())
         joinBackoff = settings.joinBackoff
-        nextHintAt = now
         // Nodes that start together do not act together.
         nextProbeAt = now + Interval(nanoseconds: random.below(settings.probeInterval.nanoseconds))
         nextGossipAt = now + Interval(nanoseconds: random.below(settings.gossipInterval.nanoseconds))
@@ -173,27 +169,17 @@ package struct SWIMNode: Sendable {
         finishLeaving(now)
     }
 
-    /// What this node says of itself. Changed hints wait for `hintInterval`, anything else is gossiped at once.
+    /// What this node says of itself from now on.
     package mutating func update(_ metadata: MemberMetadata, now: Instant) {
         precondition(metadata.node == id, "a node keeps its identity")
         noticePause(now)
         guard !isLeaving else { return }
-        pendingMetadata = metadata
-        if !metadata.differsOnlyInHints(from: me.metadata) { publishMetadata(now) } else { publishHints(now) }
-    }
-
-    private mutating func publishHints(_ now: Instant) {
-        if now >= nextHintAt { publishMetadata(now) }
-    }
-
-    private mutating func publishMetadata(_ now: Instant) {
-        guard let metadata = pendingMetadata else { return }
-        pendingMetadata = nil
-        guard metadata != me.metadata else { return }
-        nextHintAt = now + settings.hintInterval * UInt64((liveCount + 9) / 10)
+        let isNews = !metadata.isEqualButForHints(to: me.metadata)
         records[myIndex].member.metadata = metadata
-        raiseIncarnation(above: me.incarnation)
+        if isNews { raiseIncarnation(above: me.incarnation) }
     }
+
+    var myHints: SWIMMessage { .hints(me.metadata.hints) }
 
     // MARK: - Time
 
@@ -217,7 +203,6 @@ package struct SWIMNode: Sendable {
             expireRelays(now)
             advanceProbe(now)
             expireSuspicions(now)
-            publishHints(now)
             joinIfAlone(now)
             pushPull(now)
             reconnect(now)
@@ -303,7 +288,7 @@ package struct SWIMNode: Sendable {
         case .ping(let sequence, let target):
             guard target == id else { return counters.misdirected += 1 }
             switch transport {
-            case .datagram: send([.ack(sequence: sequence)] + accusations(of: sender), to: from)
+            case .datagram: send([.ack(sequence: sequence), myHints] + accusations(of: sender), to: from)
             case .stream: reply([.ack(sequence: sequence)] + accusations(of: sender), to: replyTo)
             }
         case .pingRequest(let sequence, let target, let address):
@@ -314,6 +299,8 @@ package struct SWIMNode: Sendable {
         case .suspect(let accusation): onSuspect(accusation, firstMissed: now, now)
         case .down(let accusation): onDown(accusation, now)
         case .left(let node, let incarnation): onLeft(node, incarnation: incarnation, now)
+        case .hints(let hints):
+            if let index = find(sender), sender != id { records[index].member.metadata.hints = hints }
         case .pushPull(let isReply, let snapshots):
             guard transport == .stream else { return counters.misdirected += 1 }
             for snapshot in snapshots { merge(snapshot, from: sender, now) }

@@ -38,9 +38,6 @@ package struct SWIMSettings: Equatable, Sendable {
     /// The first pause before the seeds are tried again while no other member is known; doubles up to
     /// `reconnectInterval`.
     package var joinBackoff = Interval.milliseconds(250)
-    /// A node gossips changed hints (`MemberMetadata`) at most this often, times the members in tens: so their bytes do
-    /// not grow with the cluster.
-    package var hintInterval = Interval.seconds(5)
     /// The same conflict is reported again after this.
     package var conflictInterval = Interval.seconds(30)
     /// A goodbye that cannot be sent often enough ends after this.

@@ -42,7 +42,15 @@ struct CodecTests {
         let sequence = UInt32(truncatingIfNeeded: random.next())
         let node = NodeID(random.below(12))
         let accusation = Accusation(node: node, incarnation: random.below(20), from: NodeID(random.below(12)))
-        switch random.below(10) {
+        switch random.below(11) {
+        case 9:
+            return .hints(
+                MemberHints(
+                    connections: UInt32(truncatingIfNeeded: random.next()),
+                    load: UInt8(random.below(101)),
+                    placementEpoch: random.next()
+                )
+            )
         case 0: return .ping(sequence: sequence, target: node)
         case 1: return .pingRequest(sequence: sequence, target: node, address: VirtualNetwork.address(3))
         case 2: return .ack(sequence: sequence)
@@ -150,7 +158,7 @@ struct CodecTests {
         // A count that the bytes do not bear out.
         var writer = ByteWriter()
         SWIMPacket.writeHeader(sender: NodeID(3), to: &writer)
-        writer.writeRaw([9, 0])
+        writer.writeRaw([10, 0])
         writer.writeVarint(1_281)
         conversation.receive(writer.bytes, from: address(3), over: .stream, replyTo: 1)
         #expect(conversation.node.counters.decodeErrors == 4 && conversation.replies.isEmpty)

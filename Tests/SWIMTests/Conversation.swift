@@ -48,7 +48,9 @@ func expect(_ condition: Bool, sourceLocation: SourceLocation = #_sourceLocation
 /// Node 1 and a test that plays all the others, whose ids and addresses are 2, 3, ...
 struct Conversation {
     struct Sent {
+        /// But for hints.
         let messages: [SWIMMessage]
+        let hints: MemberHints?
         let bytes: Int
         let to: GossipAddress
         let transport: GossipTransport
@@ -129,7 +131,18 @@ struct Conversation {
         for directive in node.directives {
             switch directive {
             case .send(let bytes, let to, let transport):
-                sent.append(Sent(messages: read(bytes), bytes: bytes.count, to: to, transport: transport, at: now))
+                let hints = read(bytes).compactMap { if case .hints(let hints) = $0 { hints } else { nil } }
+                let messages = read(bytes).filter { if case .hints = $0 { false } else { true } }
+                sent.append(
+                    Sent(
+                        messages: messages,
+                        hints: hints.first,
+                        bytes: bytes.count,
+                        to: to,
+                        transport: transport,
+                        at: now
+                    )
+                )
             case .reply(let bytes, let token): replies.append((read(bytes), token))
             case .event(let event): events.append(event)
             }

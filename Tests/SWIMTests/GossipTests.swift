@@ -59,40 +59,43 @@ struct GossipTests {
         conversation.pass(.seconds(20), answering: true)
         let datagrams = conversation.sent.filter { $0.transport == .datagram }
         #expect(datagrams.flatMap(\.messages).allSatisfy { if case .ping = $0 { true } else { false } })
-        #expect((39...41).contains(datagrams.count) && datagrams.allSatisfy { $0.bytes == 22 })
+        #expect((39...41).contains(datagrams.count) && datagrams.allSatisfy { $0.bytes == 26 })
     }
 
-    @Test("changed metadata is a new incarnation and gossiped at once; hints wait for their interval")
+    @Test(
+        "changed metadata is a new incarnation and gossiped at once; hints come with pings and acks, and are no event"
+    )
     func updates() throws {
         var conversation = Conversation(members: 5)
-        conversation.pass(.seconds(10), answering: true)
-        for connections in UInt32(1)...30 {
-            var changed = conversation.node.me.metadata
-            changed.connections = connections
-            changed.load = 200
-            conversation.node.update(changed, now: conversation.now)
-            conversation.pass(.seconds(1), answering: true)
-        }
-        // Seven in 30 s, one each 5 s.
-        #expect((6...8).contains(conversation.node.me.incarnation))
-        conversation.pass(.seconds(6), answering: true)
-        #expect(conversation.node.me.metadata.connections == 30 && conversation.node.me.metadata.load == 100)
-        let before = conversation.node.me.incarnation
         var changed = conversation.node.me.metadata
-        changed.connections = 99
+        changed.connections = 70_000
+        changed.load = 200
+        changed.placementEpoch = 12
         conversation.node.update(changed, now: conversation.now)
+        let hints = MemberHints(connections: 70_000, load: 100, placementEpoch: 12)
+        conversation.pass(.seconds(10), answering: true)
+        conversation.hear([.ping(sequence: 1, target: NodeID(1))], from: 3)
+        let datagrams = conversation.sent.filter { $0.transport == .datagram }
+        #expect(datagrams.count > 19 && datagrams.allSatisfy { $0.hints == hints })
+        #expect(conversation.node.me.incarnation == 1 && conversation.node.queue.isEmpty)
+
+        conversation.forget()
         changed.isDraining = true
         conversation.node.update(changed, now: conversation.now)
-        conversation.forget()
-        conversation.pass(.milliseconds(300), answering: true)
-        let mine = try #require(
-            conversation.messages.lazy.compactMap { if case .alive(let claim) = $0 { claim } else { nil } }.first
-        )
-        #expect(mine.metadata == changed && mine.incarnation > before)
-        // The same again is no news.
-        let incarnation = conversation.node.me.incarnation
         conversation.node.update(changed, now: conversation.now)
-        #expect(conversation.node.me.incarnation == incarnation)
+        conversation.pass(.milliseconds(300), answering: true)
+        #expect(conversation.messages.contains(.alive(AliveClaim(conversation.node.me))))
+        #expect(conversation.node.me.incarnation == 2 && conversation.node.me.metadata == changed)
+
+        conversation.hear([.ack(sequence: 1), .hints(hints)], from: 3)
+        #expect(conversation.node.member(NodeID(3))?.metadata.hints == hints && conversation.events.isEmpty)
+        conversation.hear([.hints(hints)], from: 9)
+        #expect(conversation.node.member(NodeID(9)) == nil)
+        // What others still hold of this node's hints is no reason to refute.
+        var old = AliveClaim(conversation.node.me)
+        old.metadata.connections = 5
+        conversation.hear([.alive(old)], from: 3)
+        #expect(conversation.node.me.incarnation == 2)
     }
 
     @Test("push-pull every 30 s, twice as rarely from 33 members on, three times from 65 on")

@@ -77,9 +77,9 @@ struct ScaleTests {
                 """
             )
             #expect(network.suspicions() == 0)
-            // The same bounds whatever the size. At rest: two pings of 22 bytes and two acks of 14.
-            #expect(rest.datagramBytes < 90 && rest.mostDatagramBytes < 120)
-            #expect(busy.datagramBytes < 6_000)
+            // The same bounds whatever the size: two pings of 26 bytes and two acks of 18, with larger numbers 28 and 20.
+            #expect(rest.datagramBytes < 100 && rest.mostDatagramBytes < 120)
+            #expect(busy.datagramBytes < 110 && busy.mostDatagramBytes < 130)
             // Rare and proportional to the list: measured apart.
             #expect(rest.frameBytes < 20 * Double(count))
         }
@@ -112,10 +112,12 @@ struct ScaleTests {
     func falsePositives() {
         func run(_ settings: SWIMSettings) -> (downs: Int, suspicions: Int, network: VirtualNetwork) {
             let network = settled(100, seed: 11, settings: settings)
-            let begin = network.now
             network.loss = 10
             let slow = [10, 30, 50, 70, 90]
             for place in slow { network.slowness[place] = 200_000...900_000 }
+            // They need a while to notice.
+            network.run(for: .seconds(15))
+            let begin = network.now
             var random = Xoshiro256(seed: 2)
             for _ in 0..<20 {
                 // Some of the slow ones do not run at all for a while.

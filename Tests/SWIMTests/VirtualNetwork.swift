@@ -51,7 +51,7 @@ final class VirtualNetwork {
     /// Datagrams that arrive twice, in percent.
     var repeats: UInt64 = 0
     var delay: ClosedRange<UInt64> = 100...2_000  // microseconds
-    /// Microseconds that a node needs before it looks at a datagram; its timers are on time.
+    /// Microseconds that a node needs before it looks at what has come; its timers are on time.
     var slowness: [Int: ClosedRange<UInt64>] = [:]
     let connectTimeout = Interval.seconds(1)
     private(set) var now = Instant.zero
@@ -177,6 +177,11 @@ final class VirtualNetwork {
         .microseconds(delay.lowerBound + random.below(delay.upperBound - delay.lowerBound + 1))
     }
 
+    private func slowness(of place: Int) -> Interval {
+        guard let slow = slowness[place] else { return .zero }
+        return .microseconds(slow.lowerBound + random.below(slow.upperBound - slow.lowerBound + 1))
+    }
+
     // MARK: - Time
 
     func run(for interval: Interval) {
@@ -272,11 +277,7 @@ final class VirtualNetwork {
         guard let target = places[address], isOpen(place, target) else { return }
         let copies = random.chance(repeats, in: 100) ? 2 : 1
         for _ in 0..<copies where !random.chance(loss, in: 100) {
-            var at = now + someDelay()
-            if let slow = slowness[target] {
-                at = at + .microseconds(slow.lowerBound + random.below(slow.upperBound - slow.lowerBound + 1))
-            }
-            schedule(at, target, .datagram(bytes, from: addresses[place]))
+            schedule(now + someDelay() + slowness(of: target), target, .datagram(bytes, from: addresses[place]))
         }
     }
 
@@ -288,7 +289,7 @@ final class VirtualNetwork {
         guard let target = places[address], isOpen(place, target), isOpen(target, place) else {
             return fail(token, asker: place, after: connectTimeout)
         }
-        schedule(now + streamDelay(), target, .request(bytes, from: place, token: token))
+        schedule(now + streamDelay() + slowness(of: target), target, .request(bytes, from: place, token: token))
     }
 
     /// A handshake and the bytes; each loss costs a retransmission.
@@ -303,7 +304,8 @@ final class VirtualNetwork {
             return
         }
         guard isOpen(place, stream.asker) else { return }
-        schedule(now + streamDelay(), stream.asker, .answer(bytes, from: stream.answerer))
+        let delay = streamDelay() + slowness(of: stream.asker)
+        schedule(now + delay, stream.asker, .answer(bytes, from: stream.answerer))
     }
 
     private func fail(_ token: UInt64, asker: Int, after interval: Interval) {
