@@ -182,6 +182,7 @@ package enum MemberEvent: Equatable, Sendable {
     ///
     /// Same `node`: `theirs` has another address and is ignored until `mine` is down. A process that restarted at a new
     /// address causes this about itself once; a real duplicate causes it again every `conflictInterval`.
-    /// Different `node`: the same name. Both are members, since the id is the identity.
+    /// Different `node`: the same name. Both are members, since the id is the identity. A node that has lost its disk, and
+    /// so its id, causes this when it comes back before its old id is down.
     case conflict(name: String, mine: Member, theirs: Member)
 }

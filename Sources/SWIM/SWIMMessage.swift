@@ -37,8 +37,8 @@ enum SWIMMessage: Equatable, Sendable {
     case suspect(Accusation)
     case down(Accusation)
     case left(node: NodeID, incarnation: UInt64)
-    /// The sender's own, with its pings and acks.
-    case hints(MemberHints)
+    /// Rides on the sender's pings and acks: its hints, and a digest of its list of members.
+    case status(MemberHints, digest: UInt64)
     /// All members that the sender knows; only over a stream.
     case pushPull(isReply: Bool, [MemberSnapshot])
 }
@@ -186,7 +186,7 @@ extension MemberSnapshot {
 extension SWIMMessage {
     private enum Tag: UInt8 {
         case ping = 1
-        case pingRequest, ack, nack, alive, suspect, down, left, hints, pushPull
+        case pingRequest, ack, nack, alive, suspect, down, left, status, pushPull
     }
 
     func write(to writer: inout ByteWriter) {
@@ -219,9 +219,10 @@ extension SWIMMessage {
             writer.write(Tag.left.rawValue)
             writer.write(node.rawValue)
             writer.writeVarint(incarnation)
-        case .hints(let hints):
-            writer.write(Tag.hints.rawValue)
+        case .status(let hints, let digest):
+            writer.write(Tag.status.rawValue)
             hints.write(to: &writer)
+            writer.write(digest)
         case .pushPull(let isReply, let members):
             writer.write(Tag.pushPull.rawValue)
             writer.write(UInt8(isReply ? 1 : 0))
@@ -256,7 +257,7 @@ extension SWIMMessage {
                 node: NodeID(rawValue: try reader.read(UInt64.self)),
                 incarnation: try readIncarnation(&reader)
             )
-        case .hints: return .hints(try MemberHints.read(from: &reader))
+        case .status: return .status(try MemberHints.read(from: &reader), digest: try reader.read(UInt64.self))
         case .pushPull:
             let isReply = try reader.readByte()
             guard isReply <= 1 else { throw .malformed("push-pull") }

@@ -74,7 +74,7 @@ extension SWIMNode {
         .pushPull(isReply: isReply, snapshots(now))
     }
 
-    private mutating func pushPull(with address: GossipAddress, _ now: Instant) {
+    mutating func pushPull(with address: GossipAddress, _ now: Instant) {
         counters.pushPulls += 1
         sendFrame([pushPullMessage(isReply: false, now)], to: address)
     }

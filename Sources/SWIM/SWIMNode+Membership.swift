@@ -14,6 +14,14 @@ extension Interval {
     }
 }
 
+extension Member {
+    /// Mixes what all nodes should agree on. Suspicions are not among it: they come and go.
+    var mark: UInt64 {
+        let word = incarnation &* 4 &+ (state.isLive ? 0 : UInt64(state.rawValue))
+        return SplitMix64.mix(node.rawValue ^ SplitMix64.mix(word))
+    }
+}
+
 extension AliveClaim {
     init(_ member: Member) {
         self.init(metadata: member.metadata, address: member.address, incarnation: member.incarnation)
@@ -36,9 +44,8 @@ extension SWIMNode {
         guard known.state.isLive || liveCount < settings.maxMembers else { return counters.droppedForBounds += 1 }
         records[index].member.metadata = claim.metadata
         records[index].member.address = claim.address
-        records[index].member.incarnation = claim.incarnation
         suspicions.removeAll { $0.node == node }
-        move(index, to: .alive, now: now)
+        change(index, to: .alive, incarnation: claim.incarnation, now)
         queue.queue(.alive(claim), about: node)
         let member = records[index].member
         if known.state.isLive {
@@ -71,6 +78,7 @@ extension SWIMNode {
             since: Instant(nanoseconds: now.nanoseconds - min(now.nanoseconds, age.nanoseconds))
         )
         records.insert(Record(member: member), at: insertionIndex(node))
+        digest &+= member.mark
         guard state.isLive else {
             if let index = find(node) {
                 records[index].forgetAt = now + (settings.deadRetention - age)
@@ -107,13 +115,12 @@ extension SWIMNode {
         guard node != id else { return onAccusedMyself(accusation.incarnation) }
         guard let index = find(node), accusation.incarnation >= records[index].member.incarnation else { return }
         if let running = suspicions.firstIndex(where: { $0.node == node }) {
-            records[index].member.incarnation = accusation.incarnation
+            change(index, to: .suspect, incarnation: accusation.incarnation, now)
             if suspicions[running].confirm(by: accusation.from) { queue.queue(.suspect(accusation), about: node) }
             return
         }
         guard records[index].member.state == .alive else { return }
-        records[index].member.incarnation = accusation.incarnation
-        move(index, to: .suspect, now: now)
+        change(index, to: .suspect, incarnation: accusation.incarnation, now)
         suspicions.append(
             Suspicion(accusation, firstMissed: firstMissed, now: now, members: liveCount, settings: settings)
         )
@@ -154,8 +161,7 @@ extension SWIMNode {
         _ message: SWIMMessage,
         _ now: Instant
     ) {
-        records[index].member.incarnation = incarnation
-        move(index, to: state, now: now)
+        change(index, to: state, incarnation: incarnation, now)
         let member = records[index].member
         suspicions.removeAll { $0.node == member.node }
         reportedConflicts.removeAll { $0.node == member.node }
@@ -183,7 +189,7 @@ extension SWIMNode {
     }
 
     mutating func raiseIncarnation(above incarnation: UInt64) {
-        records[myIndex].member.incarnation = incarnation &+ 1
+        change(myIndex, to: .alive, incarnation: incarnation &+ 1, me.since)
         queue.queue(.alive(AliveClaim(me)), about: id)
     }
 
@@ -238,10 +244,30 @@ extension SWIMNode {
 
     // MARK: - Records
 
-    mutating func move(_ index: Int, to state: MemberState, now: Instant) {
+    /// `digest` is from a member that is heard from. Gossip that is under way may settle the difference by itself.
+    mutating func compare(_ other: UInt64, with member: Member, _ now: Instant) {
+        guard other != digest else { return differsSince = nil }
+        let longest = settings.pushPullInterval(members: liveCount)
+        if differsSince == nil, lastRepairAt.map({ now - $0 > longest }) ?? true {
+            repairPause = settings.repairInterval
+        }
+        let since = differsSince ?? now
+        differsSince = since
+        guard now - since >= repairPause, queue.isEmpty, member.state.isLive, !isLeaving else { return }
+        differsSince = now
+        lastRepairAt = now
+        repairPause = min(repairPause * 2, longest)
+        counters.repairs += 1
+        pushPull(with: member.address, now)
+    }
+
+    mutating func change(_ index: Int, to state: MemberState, incarnation: UInt64, _ now: Instant) {
         let before = records[index].member.state
-        guard before != state else { return }
+        digest &-= records[index].member.mark
+        records[index].member.incarnation = incarnation
         records[index].member.state = state
+        digest &+= records[index].member.mark
+        guard before != state else { return }
         records[index].member.since = now
         guard before.isLive != state.isLive else { return }
         liveCount += state.isLive ? 1 : -1
@@ -250,12 +276,11 @@ extension SWIMNode {
 
     mutating func forgetDead(_ now: Instant) {
         let live = liveCount + (isLeaving ? 1 : 0)
-        guard records.count > live else { return }
-        records.removeAll { $0.forgetAt <= now && $0.member.node != id }
-        while records.count - live > settings.maxDeadMembers {
-            let oldest = records.indices.filter { !records[$0].member.state.isLive && records[$0].member.node != id }
-                .min { records[$0].forgetAt < records[$1].forgetAt }
-            guard let oldest else { return }
+        while records.count > live {
+            let dead = records.indices.filter { !records[$0].member.state.isLive && records[$0].member.node != id }
+            guard let oldest = dead.min(by: { records[$0].forgetAt < records[$1].forgetAt }) else { return }
+            guard records[oldest].forgetAt <= now || records.count - live > settings.maxDeadMembers else { return }
+            digest &-= records[oldest].member.mark
             records.remove(at: oldest)
         }
     }

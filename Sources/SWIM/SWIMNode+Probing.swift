@@ -69,7 +69,7 @@ extension SWIMNode {
         )
         nextProbeAt = now + settings.probeInterval * multiplier
         counters.probes += 1
-        send(ping(target, probe?.sequence ?? 0) + [myHints], to: member.address)
+        send(ping(target, probe?.sequence ?? 0) + [status], to: member.address)
     }
 
     /// Asks others to ping, and pings over a stream meanwhile: the target is alive if any of these succeeds. The stream

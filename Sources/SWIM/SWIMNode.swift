@@ -35,6 +35,8 @@ package enum SWIMDirective: Equatable, Sendable {
 /// - A node that is accused learns it from whoever it talks to: in the ping (Lifeguard's buddy system) and in the ack.
 /// - `downAfter` keeps a member from being down too early however many confirm, so that a pause is no failure.
 /// - Down members and silent seeds are tried again for ever (Serf's reconnect), by push-pull: healed partitions merge.
+/// - Pings and acks carry a digest of the list, because gossip misses a member now and then, most of all in a small
+///   cluster: 4 sends by each of 9 nodes leave one of 72 pairs out every other time. Whoever differs asks.
 /// - A push-pull carries down and left members with their age, so that all nodes list and forget the same ones.
 /// - A late tick shows that this process did not run. The time does not count against anyone: a probe under way begins
 ///   anew, suspicions run longer by it, and the local health gets worse.
@@ -61,6 +63,8 @@ package struct SWIMNode: Sendable {
     var records: [Record]
     /// Alive and suspect members, this node included.
     var liveCount = 1
+    /// The sum of all records' marks.
+    var digest: UInt64
     var random: Xoshiro256
     var queue: BroadcastQueue
     var suspicions: [Suspicion] = []
@@ -80,6 +84,10 @@ package struct SWIMNode: Sendable {
     var nextGossipAt: Instant
     var nextPushPullAt: Instant
     var nextReconnectAt: Instant
+    /// Since when no other list was like this one.
+    var differsSince: Instant?
+    var lastRepairAt: Instant?
+    var repairPause: Interval
     var seeds: [Seed] = []
     var nextJoinAt = Instant.zero
     var joinBackoff: Interval
@@ -100,6 +108,8 @@ package struct SWIMNode: Sendable {
         queue = BroadcastQueue(capacity: settings.maxMembers + settings.maxDeadMembers)
         let me = Member(metadata: metadata, address: address, incarnation: incarnation, state: .alive, since: now)
         records = [Record(member: me)]
+        digest = me.mark
+        repairPause = settings.repairInterval
         nextSequence = UInt32(truncatingIfNeeded: random.next())
         joinBackoff = settings.joinBackoff
         // Nodes that start together do not act together.
@@ -163,7 +173,7 @@ package struct SWIMNode: Sendable {
         isLeaving = true
         probe = nil
         leaveBy = now + settings.leaveTimeout
-        move(myIndex, to: .left, now: now)
+        change(myIndex, to: .left, incarnation: me.incarnation, now)
         queue.queue(.left(node: id, incarnation: me.incarnation), about: id)
         nextGossipAt = now
         finishLeaving(now)
@@ -179,7 +189,7 @@ package struct SWIMNode: Sendable {
         if isNews { raiseIncarnation(above: me.incarnation) }
     }
 
-    var myHints: SWIMMessage { .hints(me.metadata.hints) }
+    var status: SWIMMessage { .status(me.metadata.hints, digest: digest) }
 
     // MARK: - Time
 
@@ -288,7 +298,7 @@ package struct SWIMNode: Sendable {
         case .ping(let sequence, let target):
             guard target == id else { return counters.misdirected += 1 }
             switch transport {
-            case .datagram: send([.ack(sequence: sequence), myHints] + accusations(of: sender), to: from)
+            case .datagram: send([.ack(sequence: sequence), status] + accusations(of: sender), to: from)
             case .stream: reply([.ack(sequence: sequence)] + accusations(of: sender), to: replyTo)
             }
         case .pingRequest(let sequence, let target, let address):
@@ -299,8 +309,10 @@ package struct SWIMNode: Sendable {
         case .suspect(let accusation): onSuspect(accusation, firstMissed: now, now)
         case .down(let accusation): onDown(accusation, now)
         case .left(let node, let incarnation): onLeft(node, incarnation: incarnation, now)
-        case .hints(let hints):
-            if let index = find(sender), sender != id { records[index].member.metadata.hints = hints }
+        case .status(let hints, let digest):
+            guard sender != id, let index = find(sender) else { return }
+            records[index].member.metadata.hints = hints
+            compare(digest, with: records[index].member, now)
         case .pushPull(let isReply, let snapshots):
             guard transport == .stream else { return counters.misdirected += 1 }
             for snapshot in snapshots { merge(snapshot, from: sender, now) }

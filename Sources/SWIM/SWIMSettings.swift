@@ -40,6 +40,9 @@ package struct SWIMSettings: Equatable, Sendable {
     package var joinBackoff = Interval.milliseconds(250)
     /// The same conflict is reported again after this.
     package var conflictInterval = Interval.seconds(30)
+    /// When a node's list has differed from those of all that it heard from for this long, it exchanges the state with one
+    /// of them; the pause before it does so again doubles up to `pushPullInterval`.
+    package var repairInterval = Interval.seconds(1)
     /// A goodbye that cannot be sent often enough ends after this.
     package var leaveTimeout = Interval.seconds(5)
 
@@ -66,7 +69,7 @@ package struct SWIMSettings: Equatable, Sendable {
     func check() {
         precondition(pingTimeout > .zero && probeInterval > pingTimeout, "probeInterval must exceed pingTimeout")
         precondition(gossipInterval > .zero && pushPullInterval > .zero && reconnectInterval > .zero, "a zero interval")
-        precondition(joinBackoff > .zero, "a zero interval")
+        precondition(joinBackoff > .zero && repairInterval > .zero, "a zero interval")
         precondition(suspicionMultiplier > 0 && suspicionMaxFactor > 0 && retransmitMultiplier > 0, "a zero multiplier")
         precondition(maxHealthMultiplier > 0 && indirectProbes >= 0 && gossipNodes > 0, "a zero multiplier")
         precondition(maxPacketBytes >= 1024, "a packet must hold the longest message")
@@ -130,6 +133,8 @@ package struct SWIMCounters: Equatable, Sendable {
     package var frameBytesIn: UInt64 = 0
     /// Exchanges of the whole state that this node began.
     package var pushPulls: UInt64 = 0
+    /// Of those, the ones because the lists differed.
+    package var repairs: UInt64 = 0
     package var streamFailures: UInt64 = 0
     package var decodeErrors: UInt64 = 0
     /// Packets and frames of another version of the protocol.

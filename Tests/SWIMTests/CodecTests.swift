@@ -44,12 +44,13 @@ struct CodecTests {
         let accusation = Accusation(node: node, incarnation: random.below(20), from: NodeID(random.below(12)))
         switch random.below(11) {
         case 9:
-            return .hints(
+            return .status(
                 MemberHints(
                     connections: UInt32(truncatingIfNeeded: random.next()),
                     load: UInt8(random.below(101)),
                     placementEpoch: random.next()
-                )
+                ),
+                digest: random.next()
             )
         case 0: return .ping(sequence: sequence, target: node)
         case 1: return .pingRequest(sequence: sequence, target: node, address: VirtualNetwork.address(3))
@@ -207,8 +208,10 @@ struct CodecTests {
             )
             if round % 10 == 0 { conversation.pass(.milliseconds(random.below(100))) }
             let node = conversation.node
+            let marks = node.members.map(\.mark).reduce(0, &+)
             let live = node.members.count { $0.state.isLive }
-            guard live == node.liveCount, live <= 12, node.members.count <= 18, node.suspicions.count <= live,
+            guard live == node.liveCount, marks == node.digest, live <= 12, node.members.count <= 18,
+                node.suspicions.count <= live,
                 node.relays.count <= settings.maxRelays, node.me.state == .alive,
                 zip(node.members, node.members.dropFirst()).allSatisfy({ $0.node < $1.node }),
                 node.queue.broadcasts.count <= 18, node.probeOrder.count == live - 1

@@ -48,7 +48,7 @@ func expect(_ condition: Bool, sourceLocation: SourceLocation = #_sourceLocation
 /// Node 1 and a test that plays all the others, whose ids and addresses are 2, 3, ...
 struct Conversation {
     struct Sent {
-        /// But for hints.
+        /// But for the status.
         let messages: [SWIMMessage]
         let hints: MemberHints?
         let bytes: Int
@@ -131,8 +131,8 @@ struct Conversation {
         for directive in node.directives {
             switch directive {
             case .send(let bytes, let to, let transport):
-                let hints = read(bytes).compactMap { if case .hints(let hints) = $0 { hints } else { nil } }
-                let messages = read(bytes).filter { if case .hints = $0 { false } else { true } }
+                let hints = read(bytes).compactMap { if case .status(let hints, _) = $0 { hints } else { nil } }
+                let messages = read(bytes).filter { if case .status = $0 { false } else { true } }
                 sent.append(
                     Sent(
                         messages: messages,

@@ -59,7 +59,7 @@ struct GossipTests {
         conversation.pass(.seconds(20), answering: true)
         let datagrams = conversation.sent.filter { $0.transport == .datagram }
         #expect(datagrams.flatMap(\.messages).allSatisfy { if case .ping = $0 { true } else { false } })
-        #expect((39...41).contains(datagrams.count) && datagrams.allSatisfy { $0.bytes == 26 })
+        #expect((39...41).contains(datagrams.count) && datagrams.allSatisfy { $0.bytes == 34 })
     }
 
     @Test(
@@ -87,15 +87,46 @@ struct GossipTests {
         #expect(conversation.messages.contains(.alive(AliveClaim(conversation.node.me))))
         #expect(conversation.node.me.incarnation == 2 && conversation.node.me.metadata == changed)
 
-        conversation.hear([.ack(sequence: 1), .hints(hints)], from: 3)
+        conversation.hear([.ack(sequence: 1), .status(hints, digest: 0)], from: 3)
         #expect(conversation.node.member(NodeID(3))?.metadata.hints == hints && conversation.events.isEmpty)
-        conversation.hear([.hints(hints)], from: 9)
+        conversation.hear([.status(hints, digest: 0)], from: 9)
         #expect(conversation.node.member(NodeID(9)) == nil)
         // What others still hold of this node's hints is no reason to refute.
         var old = AliveClaim(conversation.node.me)
         old.metadata.connections = 5
         conversation.hear([.alive(old)], from: 3)
         #expect(conversation.node.me.incarnation == 2)
+    }
+
+    @Test(
+        "a list that differs from all others for a while is repaired by push-pull, ever more rarely if that is in vain"
+    )
+    func repair() {
+        func repairs(seconds: Int, digest: (Int, SWIMNode) -> UInt64) -> [Instant] {
+            var settings = SWIMSettings()
+            settings.pushPullInterval = .seconds(30)
+            var conversation = Conversation(members: 3, settings: settings)
+            var times: [Instant] = []
+            for round in 0..<4 * seconds {
+                let before = conversation.node.counters.repairs
+                let hints = conversation.node.me.metadata.hints
+                conversation.hear([.status(hints, digest: digest(round, conversation.node))], from: 2 + round % 2)
+                if conversation.node.counters.repairs > before {
+                    times.append(conversation.now)
+                    let last = conversation.sent.last
+                    #expect(last?.to == address(2 + round % 2) && last?.transport == .stream)
+                }
+                conversation.pass(.milliseconds(250), answering: true)
+            }
+            return times
+        }
+        #expect(repairs(seconds: 60) { $1.digest }.isEmpty)
+        // One other disagrees all the time, one never.
+        #expect(repairs(seconds: 60) { $0 % 2 == 0 ? 1 : $1.digest }.isEmpty)
+        let vain = repairs(seconds: 100) { _, _ in 1 }.map { $0.nanoseconds / 1_000_000 }
+        #expect(vain == [1_000, 3_000, 7_000, 15_000, 31_000, 61_000, 91_000])
+        let solved = repairs(seconds: 60) { round, node in (8..<14).contains(round % 200) ? 1 : node.digest }
+        #expect(solved.map { $0.nanoseconds / 1_000_000 } == [3_000, 53_000])
     }
 
     @Test("push-pull every 30 s, twice as rarely from 33 members on, three times from 65 on")

@@ -171,6 +171,36 @@ struct ClusterSimulationTests {
         }
     }
 
+    @Test("CL-23 any node answers for all: metadata at once, hints after two rounds of probes at the latest")
+    func metadata() {
+        for seed in UInt64(1)...10 {
+            let network = settled(9, seed: seed)
+            func change(_ body: (inout MemberMetadata) -> Void) {
+                for place in 0..<9 {
+                    network.enter(place) { [now = network.now] node in
+                        var metadata = node.me.metadata
+                        body(&metadata)
+                        node.update(metadata, now: now)
+                    }
+                }
+            }
+            func knows(_ condition: (MemberMetadata) -> Bool) -> Bool {
+                (0..<9).allSatisfy { network.node($0).members.allSatisfy { condition($0.metadata) } }
+            }
+            change { $0.isDraining = true }
+            expect(network.run(within: .seconds(3)) { knows { $0.isDraining } } != nil)
+            change { metadata in
+                metadata.connections = UInt32(metadata.node.rawValue) * 1_000
+                metadata.placementEpoch = 7
+            }
+            expect(
+                network.run(within: .milliseconds(2 * 8 * 500 + 100)) {
+                    knows { $0.connections == UInt32($0.node.rawValue) * 1_000 && $0.placementEpoch == 7 }
+                } != nil
+            )
+        }
+    }
+
     @Test("CL-10 random faults together, then quiet: all agree again and the same seed gives the same run")
     func swarm() {
         func run(_ seed: UInt64) -> (VirtualNetwork, Bool) {
