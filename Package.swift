@@ -79,6 +79,7 @@ let package = Package(
         // Floor 2: protocols and state machines.
         pure("Raft", ["Primitives"]),
         pure("Placement", ["Primitives"]),
+        pure("SWIM", ["Primitives"]),
         pure("Rooms", ["Primitives"]),
         pure("Keys", ["Primitives", "RESP"]),
         pure("PeerProtocol", ["Primitives", "Raft", "Placement", "Rooms", "Keys"]),
@@ -240,6 +241,7 @@ let package = Package(
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
         tests("RoomsTests", ["Rooms", "Primitives"]),
         tests("PlacementTests", ["Placement", "Primitives"]),
+        tests("SWIMTests", ["SWIM", "Primitives"]),
         tests("BrokerTests", ["Broker", "Placement", "PeerProtocol", "Rooms", "Raft", "Keys", "Primitives"]),
         tests(
             "RedisBackplaneTests",

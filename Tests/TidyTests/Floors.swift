@@ -24,6 +24,7 @@ struct Floor {
 
         Floor(3, "Raft", pure: true),
         Floor(3, "Placement", pure: true),
+        Floor(3, "SWIM", pure: true),
         Floor(3, "Rooms", pure: true),
         Floor(3, "Keys", pure: true),
 
