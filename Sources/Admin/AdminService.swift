@@ -137,8 +137,8 @@ private struct AdminResponder: HTTPResponder {
         }
     }
 
-    /// A change of the keyring. Its content type makes a browser ask first (CORS), so that a page that somebody looks at
-    /// on this machine cannot send one.
+    /// A change of the keyring. Its content type makes a browser ask first (CORS), so that no page that somebody looks
+    /// at on this machine can send one.
     private func change(
         _ request: Request,
         _ keys: @Sendable (GossipKeysRequest) async -> GossipKeysAnswer

@@ -30,6 +30,11 @@ package final class Gossip: @unchecked Sendable {
     private var counted = GossipStatistics()
 
     private var socket: DatagramSocket?
+    /// A socket is being opened, or must stay closed.
+    private var isOpening = true
+    private var nextOpen = Instant.zero
+    /// Datagrams that sockets before this one did not send.
+    private var unsentBefore: UInt64 = 0
     private var listener: Listener?
     private var isStopped = false
     /// Oldest first.
@@ -93,26 +98,51 @@ package final class Gossip: @unchecked Sendable {
         listening.stream = streamSettings
         let listener = try await Listener.open(listening, on: [shard]) { _, stream in self.accept(stream) }
         do {
-            let socket = try await DatagramSocket.open(
-                host: host,
-                port: port,
-                on: shard,
-                maxBytes: settings.maxDatagram + 1
-            ) { bytes, address in
-                self.receive(bytes, from: address)
-            } closed: { reason in
-                guard !self.isStopped else { return }
-                self.logger.error("the gossip's UDP socket is closed: TCP only", metadata: ["reason": "\(reason)"])
-            }
+            let socket = try await openSocket().get()
             try await shard.loop.submit {
                 self.listener = listener
                 self.socket = socket
+                self.isOpening = false
                 self.shard.startTicking()
                 self.shard.atEveryTick { now, _ in self.tick(now) }
             }.get()
         } catch {
             await listener.close()
             throw error
+        }
+    }
+
+    private func openSocket() throws -> EventLoopFuture<DatagramSocket> {
+        DatagramSocket.open(
+            address: try SocketAddress.makeAddressResolvingHost(host, port: port),
+            on: shard,
+            maxBytes: settings.maxDatagram + 1
+        ) { bytes, address in
+            self.receive(bytes, from: address)
+        } closed: { reason in
+            self.unsentBefore += self.socket?.unsent ?? 0
+            self.socket = nil
+            guard !self.isStopped else { return }
+            self.nextOpen = MonotonicClock.now() + .seconds(1)
+            self.logger.error("the gossip's UDP socket is closed: TCP only", metadata: ["reason": "\(reason)"])
+        }
+    }
+
+    /// After an error that the socket did not survive.
+    private func reopenSocket() {
+        isOpening = true
+        guard let opening = try? openSocket() else {
+            nextOpen = MonotonicClock.now() + .seconds(1)
+            isOpening = false
+            return
+        }
+        opening.whenComplete { result in
+            self.isOpening = false
+            self.nextOpen = MonotonicClock.now() + .seconds(1)
+            guard case .success(let socket) = result else { return }
+            guard !self.isStopped else { return socket.close() }
+            self.socket = socket
+            self.logger.notice("the gossip's UDP socket is open again")
         }
     }
 
@@ -155,12 +185,15 @@ package final class Gossip: @unchecked Sendable {
 
     package var statistics: GossipStatistics {
         var statistics = counted
-        statistics.datagramsUnsent += socket?.unsent ?? 0
+        statistics.datagramsUnsent += unsentBefore + (socket?.unsent ?? 0)
         return statistics
     }
 
-    /// Closes the UDP socket only, as a firewall might: for tests of what TCP is there for.
-    package func closeDatagramSocket() { socket?.close() }
+    /// Closes the UDP socket, as a firewall might, for good or until it is noticed: for tests of what TCP is there for.
+    package func closeDatagramSocket(forGood: Bool = true) {
+        if forGood { isOpening = true }
+        socket?.close()
+    }
 
     // MARK: Time
 
@@ -175,6 +208,7 @@ package final class Gossip: @unchecked Sendable {
             oldest.drop()
         }
         while let oldest = dialled.first(where: { $0.deadline <= now }) { oldest.drop() }
+        if socket == nil, !isOpening, nextOpen <= now { reopenSocket() }
         let failed = failures
         failures = []
         for address in failed { node.streamFailed(to: address, now: now) }

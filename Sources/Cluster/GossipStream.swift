@@ -54,8 +54,8 @@ final class GossipStream: ByteStreamHandler {
     /// Ends the connection at once.
     func drop() {
         guard !hasEnded else { return }
-        stream.close()
         end()
+        stream.close()
     }
 
     private func end() {

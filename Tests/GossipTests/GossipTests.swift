@@ -72,6 +72,24 @@ import Testing
         try await b.stop()
     }
 
+    @Test("over IPv6, and from a socket of both families to IPv4", arguments: [false, true])
+    func families(isMixed: Bool) async throws {
+        let ports = freePorts(2)
+        let host = isMixed ? "127.0.0.1" : "::1"
+        let a = try TestGossip("a", port: ports[0], host: host, bind: isMixed ? "::" : host, swim: .quick)
+        let b = try TestGossip("b", port: ports[1], host: host, swim: .quick)
+        for node in [a, b] { try await node.start(seeds: [isMixed ? "\(host):\(ports[0])" : "[::1]:\(ports[0])"]) }
+        #expect(try await agree([a, b], on: ["a", "b"]))
+        for node in [a, b] {
+            let before = try await node.statistics().datagramsIn
+            #expect(try await eventually { try await node.statistics().datagramsIn >= before + 10 })
+            let other = GossipAddress(host: host, port: UInt16(ports[node === a ? 1 : 0]))
+            #expect(try await node.onLoop { $0.members.contains { $0.address == other } })
+        }
+        try await a.stop()
+        try await b.stop()
+    }
+
     @Test("CL-19 a node with another secret, or of another cluster, gets in nowhere and is counted")
     func strangers() async throws {
         let ports = freePorts(4)
@@ -128,6 +146,16 @@ import Testing
             }
             #expect(try await nodes[2].statistics().datagramsUnsent > 0)
             #expect(try await nodes[0].onLoop { $0.node.member(c)?.state.isLive } == true)
+        }
+    }
+
+    @Test("a UDP socket that broke is opened again")
+    func reopened() async throws {
+        try await withGossip(["a", "b"], swim: .quick) { nodes in
+            try await nodes[0].onLoop { $0.closeDatagramSocket(forGood: false) }
+            let before = try await nodes[0].statistics().datagramsIn
+            #expect(try await eventually { try await nodes[0].statistics().datagramsIn >= before + 10 })
+            #expect(!nodes.contains { $0.events.contains { $0.hasPrefix("down") } })
         }
     }
 

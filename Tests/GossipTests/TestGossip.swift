@@ -36,6 +36,8 @@ final class TestGossip: Sendable {
     init(
         _ name: String,
         port: Int,
+        host: String = "127.0.0.1",
+        bind: String? = nil,
         incarnation: UInt64 = 1,
         label: String = "test",
         secret: String = "a secret of the cluster",
@@ -45,7 +47,7 @@ final class TestGossip: Sendable {
     ) throws {
         let shards = Shards(count: 1)
         let box = Box()
-        let address = try required(GossipAddress(host: "127.0.0.1", port: UInt16(port)))
+        let address = try required(GossipAddress(host: host, port: UInt16(port)))
         let node = SWIMNode(
             metadata: try metadata(name),
             address: address,
@@ -61,7 +63,7 @@ final class TestGossip: Sendable {
         gossip = try Gossip(
             shard: shards[0],
             node: node,
-            host: "127.0.0.1",
+            host: bind ?? host,
             port: port,
             label: label,
             keyring: try keyring ?? GossipKeyring(configured: "", secret: Array(secret.utf8), cluster: label),
