@@ -51,8 +51,9 @@ struct InstallKey: AsyncParsableCommand {
     func run() async throws {
         let configuration = try configurationOptions.load()
         let key = try keyFile.map(read) ?? draw()
-        if keyFile == nil { Output.line("key \(key)") }
-        try await KeysRound(configuration).run(.install(key: key), force: false).print()
+        let outcome = await KeysRound(configuration).run(.install(key: key), force: false)
+        if keyFile == nil, outcome.done > 0 { Output.line("key \(key)") }
+        try outcome.print()
     }
 
     /// From the kernel's generator.
@@ -116,6 +117,8 @@ struct RemoveKey: AsyncParsableCommand {
 struct KeysRound: Sendable {
     /// What came of it.
     struct Outcome: Sendable {
+        /// Nodes that did it.
+        var done = 0
         var lines: [String] = []
         var problems: [String] = []
 
@@ -164,11 +167,13 @@ struct KeysRound: Sendable {
                 return [answer.name, keys.first ?? "-", keys.isEmpty ? "-" : keys.joined(separator: " ")]
             }
         outcome.lines = TextTable.format(rows)
+        outcome.done = answers.count { $0.report != nil }
+        let keeps = request == .list ? "" : " and keeps the keys that it had"
         for answer in answers where answer.report == nil {
             outcome.problems.append(
                 answer.isRefusal
                     ? "\(answer.name) refused: \(answer.reason)"
-                    : "\(answer.name) does not answer and keeps the keys that it had: \(answer.reason)"
+                    : "\(answer.name) does not answer\(keeps): \(answer.reason)"
             )
         }
         return outcome
