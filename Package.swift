@@ -93,8 +93,11 @@ let package = Package(
         shell("EventLoops", ["Locks", "Primitives", "CPosixShims", nioCore, nioPosix]),
 
         // Floor 4: services.
-        shell("ClusterConfiguration", ["Primitives", "RESP", .product(name: "TOMLKit", package: "TOMLKit")]),
-        shell("Cluster", ["Primitives", "PeerProtocol", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging]),
+        shell("ClusterConfiguration", ["Primitives", "RESP", "SWIM", .product(name: "TOMLKit", package: "TOMLKit")]),
+        shell(
+            "Cluster",
+            ["Primitives", "PeerProtocol", "SWIM", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging]
+        ),
         shell(
             "Gateway",
             [
@@ -132,7 +135,7 @@ let package = Package(
         shell(
             "Node",
             [
-                "Locks", "Primitives", "PeerProtocol", "LogFormat", "Raft", "Placement", "Rooms", "Broker",
+                "Locks", "Primitives", "PeerProtocol", "SWIM", "LogFormat", "Raft", "Placement", "Rooms", "Broker",
                 "LogStorage",
                 "EventLoops", "ClusterConfiguration", "Cluster", "Gateway", "Admin", "SystemOpenSSL", "CPosixShims",
                 "RESP", "Keys", "RESPServer", "RedisBackplane", "RedisAdapter",
@@ -216,6 +219,13 @@ let package = Package(
             ]
         ),
         tests(
+            "GossipTests",
+            [
+                "Locks", "OwnThread", "Admin", "Cluster", "ClusterConfiguration", "EventLoops", "Node", "Primitives",
+                "SWIM", "vencejo", nioCore, logging,
+            ]
+        ),
+        tests(
             "GatewayTests",
             [
                 "OwnThread", "Gateway", "VencejoClient", "Broker", "Rooms", "ClientProtocol", "WebSocket", "EventLoops",
@@ -248,7 +258,7 @@ let package = Package(
             ["RedisBackplane", "RESP", "Broker", "PeerProtocol", "Rooms", "Primitives"]
         ),
         tests("EventLoopsTests", ["Locks", "EventLoops", "Primitives", nioCore, nioPosix]),
-        tests("ClusterConfigurationTests", ["ClusterConfiguration", "Primitives"]),
+        tests("ClusterConfigurationTests", ["ClusterConfiguration", "SWIM", "Primitives"]),
         tests("HistoryCheckerTests", ["HistoryChecker", "Primitives"]),
         tests("SimulationTests", ["OwnThread", "SimulationKit", "HistoryChecker", "Broker", "Raft", "Primitives"]),
         tests(

@@ -6,6 +6,8 @@ struct ClusterFile {
         var id: String
         var gatewayPort: UInt16
         var meshPort: UInt16
+        /// 0: the one after `meshPort`.
+        var gossipPort: UInt16 = 0
         var adminPort: UInt16
         /// Redis clients; 0: none.
         var respPort: UInt16 = 0
@@ -56,6 +58,7 @@ struct ClusterFile {
                 gateway_port = \(node.gatewayPort)
                 resp_port = \(node.respPort)
                 mesh_port = \(node.meshPort)
+                gossip_port = \(node.gossipPort)
                 admin_port = \(node.adminPort)
                 data_dir = "\(node.dataDirectory)"
 

@@ -29,15 +29,16 @@ final class VencejoCluster {
         threads: Int? = nil
     ) throws {
         var nodes: [ClusterFile.Node] = []
-        let ports = try freePorts(count: nodeCount * 4)
+        let ports = try freePorts(count: nodeCount * 5)
         for index in 0..<nodeCount {
             nodes.append(
                 ClusterFile.Node(
                     id: "n\(index + 1)",
-                    gatewayPort: ports[index * 4],
-                    meshPort: ports[index * 4 + 1],
-                    adminPort: ports[index * 4 + 2],
-                    respPort: hasRedisClients ? ports[index * 4 + 3] : 0,
+                    gatewayPort: ports[index * 5],
+                    meshPort: ports[index * 5 + 1],
+                    gossipPort: ports[index * 5 + 4],
+                    adminPort: ports[index * 5 + 2],
+                    respPort: hasRedisClients ? ports[index * 5 + 3] : 0,
                     dataDirectory: try workspace.subdirectory("\(name)/n\(index + 1)")
                 )
             )

@@ -12,6 +12,8 @@ package struct AdminRoutes: Sendable {
     package var redis: @Sendable () async -> String
     /// Everything about the node, as a JSON object.
     package var status: @Sendable () async -> String
+    /// The gossip's keyring; nil where nobody gossips.
+    package var gossipKeys: (@Sendable (GossipKeysRequest) async -> GossipKeysAnswer)?
 
     package init(
         metrics: @escaping @Sendable () async -> String,
@@ -19,7 +21,8 @@ package struct AdminRoutes: Sendable {
         ready: @escaping @Sendable () async -> HealthReport,
         cluster: @escaping @Sendable () async -> String,
         redis: @escaping @Sendable () async -> String,
-        status: @escaping @Sendable () async -> String
+        status: @escaping @Sendable () async -> String,
+        gossipKeys: (@Sendable (GossipKeysRequest) async -> GossipKeysAnswer)? = nil
     ) {
         self.metrics = metrics
         self.live = live
@@ -27,6 +30,7 @@ package struct AdminRoutes: Sendable {
         self.cluster = cluster
         self.redis = redis
         self.status = status
+        self.gossipKeys = gossipKeys
     }
 
     /// What `/health/redis` says where no Redis belongs: in standalone mode the node works alone by design, and says so

@@ -13,6 +13,7 @@ import ServiceLifecycle
 /// | `GET /health/live` | 200, or 503 with the reason |
 /// | `GET /health/ready` | 200, or 503 with the reason |
 /// | `GET /health/cluster`, `/health/redis`, `/status` | JSON |
+/// | `GET /gossip/keys`, `POST /gossip/keys` | JSON: the keyring after the request; see `GossipKeysRequest` |
 ///
 /// `HEAD` answers like `GET` without the body, another method 405, another path 404; errors are JSON objects with the
 /// key `error`. At most 64 connections at a time, closed after 30 idle seconds; heads of at most 16 KiB.
@@ -103,7 +104,13 @@ private struct AdminResponder: HTTPResponder {
     let routes: AdminRoutes
 
     @Sendable func respond(to request: Request, context: BasicRequestContext) async throws -> Response {
-        var response = await answer(path: request.uri.path, isRead: request.method == .get || request.method == .head)
+        let isRead = request.method == .get || request.method == .head
+        var response =
+            if request.uri.path == "/gossip/keys", let keys = routes.gossipKeys {
+                isRead ? keyring(await keys(.list)) : await change(request, keys)
+            } else {
+                await answer(path: request.uri.path, isRead: isRead)
+            }
         if request.method == .head {
             let length = response.body.contentLength ?? 0
             response.body = ResponseBody()
@@ -127,6 +134,39 @@ private struct AdminResponder: HTTPResponder {
         case "/health/cluster": return json(.ok, await routes.cluster())
         case "/health/redis": return json(.ok, await routes.redis())
         default: return json(.ok, await routes.status())
+        }
+    }
+
+    /// A change of the keyring. Its content type makes a browser ask first (CORS), so that no page that somebody looks
+    /// at on this machine can send one.
+    private func change(
+        _ request: Request,
+        _ keys: @Sendable (GossipKeysRequest) async -> GossipKeysAnswer
+    ) async -> Response {
+        guard request.method == .post else {
+            var response = json(.methodNotAllowed, #"{"error":"method not allowed; use GET or POST"}"#)
+            response.headers[.allow] = "GET, HEAD, POST"
+            return response
+        }
+        guard request.headers[.contentType]?.hasPrefix("application/json") == true else {
+            return json(.unsupportedMediaType, #"{"error":"the content type must be application/json"}"#)
+        }
+        guard let body = try? await request.body.collect(upTo: GossipKeysRequest.maxBytes) else {
+            return json(.contentTooLarge, #"{"error":"the body is above \#(GossipKeysRequest.maxBytes) bytes"}"#)
+        }
+        guard let wanted = GossipKeysRequest(json: Array(body.readableBytesView)) else {
+            return json(
+                .badRequest,
+                #"{"error":"the body must be an operation: install with a key, use or remove with a fingerprint"}"#
+            )
+        }
+        return keyring(await keys(wanted))
+    }
+
+    private func keyring(_ answer: GossipKeysAnswer) -> Response {
+        switch answer {
+        case .keys(let report): json(.ok, report.json())
+        case .refused(let reason): json(.conflict, #"{"error":\#(JSONText.quote(reason))}"#)
         }
     }
 

@@ -10,6 +10,8 @@ package struct StatusReport: Codable, Sendable {
         package var host: String
         package var gatewayPort: Int
         package var zone: String
+        /// `host:port` of its admin port, where the node that answers knows it.
+        package var admin: String?
         /// Partitions that it owns, as far as the node that answers knows.
         package var owned: Int
 
@@ -20,6 +22,7 @@ package struct StatusReport: Codable, Sendable {
             host: String,
             gatewayPort: Int,
             zone: String,
+            admin: String? = nil,
             owned: Int
         ) {
             self.name = name
@@ -28,6 +31,7 @@ package struct StatusReport: Codable, Sendable {
             self.host = host
             self.gatewayPort = gatewayPort
             self.zone = zone
+            self.admin = admin
             self.owned = owned
         }
     }

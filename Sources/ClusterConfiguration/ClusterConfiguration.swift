@@ -19,6 +19,7 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package var log = Log()
     package var raft = Raft()
     package var liveness = Liveness()
+    package var gossip = Gossip()
     package var slo = ServiceLevels()
     package var redis = Redis()
     package var keys = Keys()

@@ -57,6 +57,8 @@ extension ClusterConfiguration {
         /// Sentinel clients of Redis; 0: no listener.
         package var sentinelPort = 0
         package var meshPort = 7946
+        /// UDP and TCP; never 0 after `load`.
+        package var gossipPort = 0
         /// 0: no listener.
         package var adminPort = 9000
         /// Relative to the working directory, unless absolute.
@@ -171,6 +173,12 @@ extension ClusterConfiguration.Node {
         ),
         .integer("sentinel_port", \.sentinelPort, 0...65535, "Redis clients that ask Sentinels; 0: no listener."),
         .integer("mesh_port", \.meshPort, 1...65535, "Other nodes."),
+        .integer(
+            "gossip_port",
+            \.gossipPort,
+            0...65535,
+            "Gossip of other nodes, UDP and TCP; 0: mesh_port + 1."
+        ),
         .integer("admin_port", \.adminPort, 0...65535, "Metrics, health and status, on [admin] host; 0: no listener."),
         .text(
             "data_dir",

@@ -76,6 +76,9 @@ extension ClusterConfiguration {
             }
         }
         for index in nodes.indices where nodes[index].bind.isEmpty { nodes[index].bind = nodes[index].host }
+        for index in nodes.indices where nodes[index].gossipPort == 0 {
+            nodes[index].gossipPort = nodes[index].meshPort + 1
+        }
     }
 
     private static func decodeArray<Element>(

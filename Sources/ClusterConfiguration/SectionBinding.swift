@@ -38,6 +38,7 @@ struct SectionBinding: Sendable {
         SectionBinding("log", \.log, ClusterConfiguration.Log.settings),
         SectionBinding("raft", \.raft, ClusterConfiguration.Raft.settings),
         SectionBinding("liveness", \.liveness, ClusterConfiguration.Liveness.settings),
+        SectionBinding("gossip", \.gossip, ClusterConfiguration.Gossip.settings),
         SectionBinding("keys", \.keys, ClusterConfiguration.Keys.settings),
         SectionBinding("resp", \.resp, ClusterConfiguration.RESP.settings),
         SectionBinding("redis", \.redis, ClusterConfiguration.Redis.settings),

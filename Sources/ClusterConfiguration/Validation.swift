@@ -11,6 +11,7 @@ extension ClusterConfiguration {
         validateNamespaces(&problems)
         validateLimits(&problems)
         validateTimers(&problems)
+        validateGossip(&problems)
         validateRedis(&problems)
         warnings = collectWarnings()
     }
@@ -62,7 +63,7 @@ extension ClusterConfiguration {
             let used = [
                 ("gateway_port", node.gatewayPort), ("resp_port", node.respPort), ("mesh_port", node.meshPort),
                 ("admin_port", node.adminPort), ("cluster_port", node.clusterPort),
-                ("sentinel_port", node.sentinelPort),
+                ("sentinel_port", node.sentinelPort), ("gossip_port", gossips ? node.gossipPort : 0),
             ]
             for (key, port) in used where port != 0 {
                 let keyPath = "node[\(index)].\(key)"

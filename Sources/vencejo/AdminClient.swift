@@ -25,6 +25,22 @@ package struct AdminClient: Sendable {
         try await HTTPExchange.send(host: host, port: port, path: path, timeout: timeout)
     }
 
+    package func post(
+        _ path: String,
+        json: [UInt8],
+        timeout: Interval = .seconds(3)
+    ) async throws -> HTTPExchange.Response {
+        try await HTTPExchange.send(
+            "POST",
+            host: host,
+            port: port,
+            path: path,
+            headers: [("Content-Type", "application/json")],
+            body: json,
+            timeout: timeout
+        )
+    }
+
     /// The node's view of itself and of the cluster.
     package func status(timeout: Interval = .seconds(3)) async throws -> StatusReport {
         try StatusReport(json: try await get("/status", timeout: timeout).body)
@@ -54,5 +70,15 @@ package struct AdminClient: Sendable {
 
     private static func explain(_ error: IOError) -> String {
         error.errnoCode == 111 ? "connection refused" : String(describing: error)
+    }
+}
+
+extension AdminClient {
+    /// `host:port` or `[address]:port`, as a status report has it.
+    init?(address: String) {
+        guard let colon = address.lastIndex(of: ":"), let port = Int(address[address.index(after: colon)...]),
+            (1...65535).contains(port)
+        else { return nil }
+        self.init(host: String(address[..<colon].filter { !"[]".contains($0) }), port: port)
     }
 }

@@ -11,9 +11,17 @@ private struct Answer {
     let allow: String?
 }
 
-private func ask(_ port: Int, _ path: String, method: String = "GET") async throws -> Answer {
+private func ask(
+    _ port: Int,
+    _ path: String,
+    method: String = "GET",
+    body: String? = nil,
+    type: String? = nil
+) async throws -> Answer {
     var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)\(path)")))
     request.httpMethod = method
+    request.httpBody = body.map { Data($0.utf8) }
+    if let type { request.setValue(type, forHTTPHeaderField: "Content-Type") }
     let (data, response) = try await URLSession.shared.data(for: request)
     let http = try #require(response as? HTTPURLResponse)
     return Answer(
@@ -94,6 +102,59 @@ private func service(port: Int = 0, ready: HealthReport = .healthy, standalone: 
         #expect(unknown.status == 404 && unknown.body == #"{"error":"no such path"}"#)
         let post = try await ask(port, "/status", method: "POST")
         #expect(post.status == 405 && post.allow == "GET, HEAD" && post.contentType == "application/json")
+        await admin.stop()
+    }
+
+    @Test("the gossip's keyring is shown and changed by JSON; anything else is refused with a reason")
+    func gossipKeys() async throws {
+        let plain = service()
+        let without = try await ask(try await plain.start(), "/gossip/keys")
+        #expect(without.status == 404)
+        await plain.stop()
+
+        var logger = Logger(label: "admin")
+        logger.logLevel = .critical
+        let routes = AdminRoutes(
+            metrics: { "" },
+            live: { .healthy },
+            ready: { .healthy },
+            cluster: { "{}" },
+            redis: { "{}" },
+            status: { "{}" },
+            gossipKeys: { request in
+                switch request {
+                case .list: .keys(GossipKeysReport(node: "n1", keys: ["0a0b0c0d", "01020304"]))
+                case .install(let key): .keys(GossipKeysReport(node: "n1", keys: [key]))
+                case .use(let fingerprint): .refused("no \"\(fingerprint)\" here")
+                case .remove(let fingerprint): .keys(GossipKeysReport(node: fingerprint, keys: []))
+                }
+            }
+        )
+        let admin = AdminService(host: "127.0.0.1", port: 0, routes: routes, logger: logger)
+        let port = try await admin.start()
+        let list = try await ask(port, "/gossip/keys")
+        #expect(list.status == 200 && list.body == #"{"keys":["0a0b0c0d","01020304"],"node":"n1"}"#)
+        #expect(try GossipKeysReport(json: Array(list.body.utf8)).keys == ["0a0b0c0d", "01020304"])
+        func post(_ body: String, type: String? = "application/json", method: String = "POST") async throws -> Answer {
+            try await ask(port, "/gossip/keys", method: method, body: body, type: type)
+        }
+        for request in [GossipKeysRequest.install(key: "ab"), .use(fingerprint: "cd"), .remove(fingerprint: "ef")] {
+            #expect(GossipKeysRequest(json: request.json()) == request)
+        }
+        let installed = try await post(#"{"operation":"install","key":"ab"}"#)
+        #expect(installed.status == 200 && installed.body == #"{"keys":["ab"],"node":"n1"}"#)
+        let refused = try await post(#"{"operation":"use","fingerprint":"cd"}"#)
+        #expect(refused.status == 409 && refused.body == #"{"error":"no \"cd\" here"}"#)
+        #expect(AdminRefusal(json: Array(refused.body.utf8))?.error == #"no "cd" here"#)
+        #expect(try await post(#"{"operation":"remove","fingerprint":"ef"}"#).status == 200)
+        for bad in ["", "{}", "[]", #"{"operation":"use","key":"ab"}"#, #"{"operation":"burn","key":"ab"}"#] {
+            #expect(try await post(bad).status == 400, "\(bad)")
+        }
+        // What a page in a browser may send without being asked first.
+        #expect(try await post(#"{"operation":"install","key":"ab"}"#, type: "text/plain").status == 415)
+        #expect(try await post(String(repeating: " ", count: 5000)).status == 413)
+        let put = try await post("{}", method: "PUT")
+        #expect(put.status == 405 && put.allow == "GET, HEAD, POST")
         await admin.stop()
     }
 

@@ -39,6 +39,7 @@ enum SampleFile {
         #expect(configuration.nodes.map(\.respPort) == [6379, 6380, 6381])
         #expect(configuration.nodes.map(\.sentinelPort) == [26379, 26380, 26381])
         #expect(configuration.nodes.map(\.meshPort) == [7946, 7956, 7966])
+        #expect(configuration.nodes.map(\.gossipPort) == [7947, 7957, 7967])
         #expect(configuration.nodes.map(\.adminPort) == [9000, 9010, 9020])
         #expect(configuration.nodes.map(\.dataDirectory) == ["./data/n1", "./data/n2", "./data/n3"])
         #expect(configuration.nodes.allSatisfy { $0.bind == "127.0.0.1" && $0.isLoopback })
@@ -128,6 +129,7 @@ enum SampleFile {
         #expect(shipped.log == initial.log)
         #expect(shipped.raft == initial.raft)
         #expect(shipped.liveness == initial.liveness)
+        #expect(shipped.gossip == initial.gossip)
         #expect(shipped.slo == initial.slo)
         #expect(shipped.redis == initial.redis)
     }

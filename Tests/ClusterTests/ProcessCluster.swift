@@ -17,6 +17,7 @@ final class ProcessCluster: Sendable {
         var id: String
         var gateway: Int
         var mesh: Int
+        var gossip: Int
         var admin: Int
         /// Redis clients, those of a Redis Cluster, and those that ask Sentinels; 0: none.
         var resp: Int
@@ -76,18 +77,19 @@ final class ProcessCluster: Sendable {
             + "/vencejo-test-\(getpid())-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         configurationPath = directory + "/cluster.toml"
-        let ports = try FreePorts.take(options.nodes * 6)
+        let ports = try FreePorts.take(options.nodes * 7)
         var nodes: [Node] = []
         for index in 0..<options.nodes {
             nodes.append(
                 Node(
                     id: "n\(index + 1)",
-                    gateway: ports[index * 6],
-                    mesh: ports[index * 6 + 1],
-                    admin: ports[index * 6 + 2],
-                    resp: options.hasRedisClients ? ports[index * 6 + 3] : 0,
-                    respCluster: options.hasRedisClients ? ports[index * 6 + 4] : 0,
-                    sentinel: options.hasRedisClients ? ports[index * 6 + 5] : 0,
+                    gateway: ports[index * 7],
+                    mesh: ports[index * 7 + 1],
+                    gossip: ports[index * 7 + 6],
+                    admin: ports[index * 7 + 2],
+                    resp: options.hasRedisClients ? ports[index * 7 + 3] : 0,
+                    respCluster: options.hasRedisClients ? ports[index * 7 + 4] : 0,
+                    sentinel: options.hasRedisClients ? ports[index * 7 + 5] : 0,
                     data: options.dataDirectories[index] ?? "\(directory)/data/n\(index + 1)"
                 )
             )
@@ -123,6 +125,7 @@ final class ProcessCluster: Sendable {
                 cluster_port = \(node.respCluster)
                 sentinel_port = \(node.sentinel)
                 mesh_port = \(node.mesh)
+                gossip_port = \(node.gossip)
                 admin_port = \(node.admin)
                 data_dir = "\(node.data)"
 
