@@ -12,6 +12,11 @@ package struct AdminRoutes: Sendable {
     package var redis: @Sendable () async -> String
     /// Everything about the node, as a JSON object.
     package var status: @Sendable () async -> String
+    /// Begins to empty the node, within the duration that was asked for (nil: the configured one); a drain that is
+    /// under way goes on. Answers soon: progress is in the status.
+    package var drain: @Sendable (_ budget: String?) async -> CommandOutcome
+    /// Puts the node back into service.
+    package var undrain: @Sendable () async -> CommandOutcome
 
     package init(
         metrics: @escaping @Sendable () async -> String,
@@ -19,7 +24,9 @@ package struct AdminRoutes: Sendable {
         ready: @escaping @Sendable () async -> HealthReport,
         cluster: @escaping @Sendable () async -> String,
         redis: @escaping @Sendable () async -> String,
-        status: @escaping @Sendable () async -> String
+        status: @escaping @Sendable () async -> String,
+        drain: @escaping @Sendable (_ budget: String?) async -> CommandOutcome,
+        undrain: @escaping @Sendable () async -> CommandOutcome
     ) {
         self.metrics = metrics
         self.live = live
@@ -27,6 +34,8 @@ package struct AdminRoutes: Sendable {
         self.cluster = cluster
         self.redis = redis
         self.status = status
+        self.drain = drain
+        self.undrain = undrain
     }
 
     /// What `/health/redis` says where no Redis belongs: in standalone mode the node works alone by design, and says so
@@ -36,6 +45,16 @@ package struct AdminRoutes: Sendable {
             ? #"{"status":"disabled","fallback_mode":true,"message":"Redis is disabled, using single-instance mode"}"#
             : #"{"status":"disabled","fallback_mode":false,"message":"Redis is not used in cluster mode"}"#
     }
+}
+
+/// What came of a command to the node.
+package enum CommandOutcome: Sendable, Equatable {
+    /// A JSON object.
+    case done(String)
+    /// What is wrong with the request.
+    case invalid(String)
+    /// Why it cannot be done now.
+    case refused(String)
 }
 
 /// The answer to a health check.

@@ -212,12 +212,12 @@ extension Broker {
 
     /// Gives leaderships back to their preferred owners, a few at a time, when those have caught up.
     func returnLeaderships() {
-        guard let placement else { return }
+        guard let placement, !hasResigned else { return }
         var moves = 0
         for case let replica? in replicas where replica.raft.role == .leader && moves < 4 && replica.nextReturn <= now {
             guard let partition = replica.group.partition,
                 let preferred = placement.replicas[Int(partition.rawValue)].first, preferred != settings.node,
-                peers.contains(where: { $0.id == preferred && $0.isUp && !$0.isSuspected }),
+                peers.contains(where: { $0.id == preferred && $0.isUp && !$0.isSuspected && $0.mayLead }),
                 replica.raft.membership.voters.contains(preferred)
             else { continue }
             let status = replica.raft.status()

@@ -64,6 +64,7 @@ enum PeerTag: UInt8 {
     case received = 24
     case channelQuery = 25
     case channelReply = 26
+    case standing = 27
 
     /// The message keeps slices of the array that it was decoded from.
     var keepsSlices: Bool {
@@ -73,7 +74,7 @@ enum PeerTag: UInt8 {
             .subscribers, .announceCounted, .channelQuery, .channelReply:
             true
         case .raft, .published, .publishRefused, .owners, .keepalive, .snapshotProgress, .snapshotRequest,
-            .keyResults, .keyReadReply, .keyServed, .patterns, .noted, .received:
+            .keyResults, .keyReadReply, .keyServed, .patterns, .noted, .received, .standing:
             false
         }
     }

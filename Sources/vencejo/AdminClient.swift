@@ -25,6 +25,16 @@ package struct AdminClient: Sendable {
         try await HTTPExchange.send(host: host, port: port, path: path, timeout: timeout)
     }
 
+    /// A command; throws `Refusal` with the node's reason when it is not taken.
+    package func post(_ path: String, timeout: Interval = .seconds(5)) async throws {
+        let response = try await HTTPExchange.send("POST", host: host, port: port, path: path, timeout: timeout)
+        if response.status != 200 { throw Refusal(description: "\(response.status) \(response.text)") }
+    }
+
+    package struct Refusal: Error, CustomStringConvertible {
+        package let description: String
+    }
+
     /// The node's view of itself and of the cluster.
     package func status(timeout: Interval = .seconds(3)) async throws -> StatusReport {
         try StatusReport(json: try await get("/status", timeout: timeout).body)

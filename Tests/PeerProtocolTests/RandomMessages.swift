@@ -6,7 +6,7 @@ import Rooms
 
 /// Random peer messages of every case, for round trips and as seeds of the fuzzers.
 struct RandomMessages {
-    static let cases = 26
+    static let cases = 27
     static let raftCases = 10
     var random: Xoshiro256
 
@@ -158,6 +158,7 @@ struct RandomMessages {
                 .names(nil), .names(Glob(bytes(20))), .counts(list(9) { $0.room() }), .patterns,
             ][Int(random.below(4))]
             return .channelQuery(partition(), token: number(), query)
+        case 25: return .standing(mayLead: flip())
         default:
             let reply: ChannelReply = [
                 .names(list(9) { $0.room() }), .counts(list(9) { $0.number() }),
