@@ -14,6 +14,13 @@ package struct AdminRoutes: Sendable {
     package var status: @Sendable () async -> String
     /// The gossip's keyring; nil where nobody gossips.
     package var gossipKeys: (@Sendable (GossipKeysRequest) async -> GossipKeysAnswer)?
+    /// Begins to empty the node, within the duration that was asked for (nil: the configured one); a drain that is
+    /// under way goes on. Answers soon: progress is in the status.
+    package var drain: @Sendable (_ budget: String?) async -> CommandOutcome
+    /// Puts the node back into service.
+    package var undrain: @Sendable () async -> CommandOutcome
+    /// One of `ControlCommands.all`, with its parameters, for the control group's leader.
+    package var control: @Sendable (_ command: String, _ parameters: [String: String]) async -> CommandOutcome
 
     package init(
         metrics: @escaping @Sendable () async -> String,
@@ -22,6 +29,11 @@ package struct AdminRoutes: Sendable {
         cluster: @escaping @Sendable () async -> String,
         redis: @escaping @Sendable () async -> String,
         status: @escaping @Sendable () async -> String,
+        drain: @escaping @Sendable (_ budget: String?) async -> CommandOutcome,
+        undrain: @escaping @Sendable () async -> CommandOutcome,
+        control: @escaping @Sendable (String, [String: String]) async -> CommandOutcome = { _, _ in
+            .refused("there is no control group: this node does not run in cluster mode")
+        },
         gossipKeys: (@Sendable (GossipKeysRequest) async -> GossipKeysAnswer)? = nil
     ) {
         self.metrics = metrics
@@ -31,6 +43,9 @@ package struct AdminRoutes: Sendable {
         self.redis = redis
         self.status = status
         self.gossipKeys = gossipKeys
+        self.drain = drain
+        self.undrain = undrain
+        self.control = control
     }
 
     /// What `/health/redis` says where no Redis belongs: in standalone mode the node works alone by design, and says so
@@ -40,6 +55,21 @@ package struct AdminRoutes: Sendable {
             ? #"{"status":"disabled","fallback_mode":true,"message":"Redis is disabled, using single-instance mode"}"#
             : #"{"status":"disabled","fallback_mode":false,"message":"Redis is not used in cluster mode"}"#
     }
+}
+
+/// What operators may ask of the control group, at any node.
+package enum ControlCommands {
+    package static let all = ["move", "rebalance", "leave", "stay", "forget", "weight"]
+}
+
+/// What came of a command to the node.
+package enum CommandOutcome: Sendable, Equatable {
+    /// A JSON object.
+    case done(String)
+    /// What is wrong with the request.
+    case invalid(String)
+    /// Why it cannot be done now.
+    case refused(String)
 }
 
 /// The answer to a health check.

@@ -14,9 +14,14 @@ import ServiceLifecycle
 /// | `GET /health/ready` | 200, or 503 with the reason |
 /// | `GET /health/cluster`, `/health/redis`, `/status` | JSON |
 /// | `GET /gossip/keys`, `POST /gossip/keys` | JSON: the keyring after the request; see `GossipKeysRequest` |
+/// | `POST /drain?budget=30s`, `/undrain` | JSON: how far the drain is; 400, 409 with the reason |
+/// | `POST /move?partition=3&node=n2`, `/rebalance`, `/rebalance?dry-run`, `/leave?node=n2`, `/stay?node=n2`, |
+/// | `/forget?node=n2`, `/weight?node=n2&weight=2` | JSON: what was agreed or would be; 400, 409 with the reason |
 ///
 /// `HEAD` answers like `GET` without the body, another method 405, another path 404; errors are JSON objects with the
-/// key `error`. At most 64 connections at a time, closed after 30 idle seconds; heads of at most 16 KiB.
+/// key `error`. A `POST` that a web page sends (it has an `Origin`) gets 403: an operator's browser can reach this
+/// port, and pages of others run in it.
+/// At most 64 connections at a time, closed after 30 idle seconds; heads of at most 16 KiB.
 package actor AdminService {
     /// Why the service did not start.
     package enum StartError: Error, Equatable {
@@ -104,12 +109,12 @@ private struct AdminResponder: HTTPResponder {
     let routes: AdminRoutes
 
     @Sendable func respond(to request: Request, context: BasicRequestContext) async throws -> Response {
-        let isRead = request.method == .get || request.method == .head
         var response =
             if request.uri.path == "/gossip/keys", let keys = routes.gossipKeys {
-                isRead ? keyring(await keys(.list)) : await change(request, keys)
+                request.method == .get || request.method == .head
+                    ? keyring(await keys(.list)) : await change(request, keys)
             } else {
-                await answer(path: request.uri.path, isRead: isRead)
+                await answer(request)
             }
         if request.method == .head {
             let length = response.body.contentLength ?? 0
@@ -119,15 +124,30 @@ private struct AdminResponder: HTTPResponder {
         return response
     }
 
-    private func answer(path: String, isRead: Bool) async -> Response {
-        let known = ["/metrics", "/health/live", "/health/ready", "/health/cluster", "/health/redis", "/status"]
-        guard known.contains(path) else { return json(.notFound, #"{"error":"no such path"}"#) }
-        guard isRead else {
-            var response = json(.methodNotAllowed, #"{"error":"method not allowed; use GET"}"#)
-            response.headers[.allow] = "GET, HEAD"
+    private func answer(_ request: Request) async -> Response {
+        let path = request.uri.path
+        let reads = ["/metrics", "/health/live", "/health/ready", "/health/cluster", "/health/redis", "/status"]
+        let control = ControlCommands.all.first { "/\($0)" == path }
+        let isCommand = control != nil || ["/drain", "/undrain"].contains(path)
+        guard isCommand || reads.contains(path) else { return json(.notFound, #"{"error":"no such path"}"#) }
+        let isAllowed = isCommand ? request.method == .post : request.method == .get || request.method == .head
+        guard isAllowed else {
+            let use = isCommand ? "POST" : "GET"
+            var response = json(.methodNotAllowed, #"{"error":"method not allowed; use \#(use)"}"#)
+            response.headers[.allow] = isCommand ? "POST" : "GET, HEAD"
             return response
         }
+        if isCommand, request.headers[.origin] != nil {
+            return json(.forbidden, #"{"error":"commands are not taken from web pages"}"#)
+        }
+        if let control {
+            var parameters: [String: String] = [:]
+            for (name, value) in request.uri.queryParameters { parameters[String(name)] = String(value) }
+            return outcome(await routes.control(control, parameters))
+        }
         switch path {
+        case "/drain": return outcome(await routes.drain(request.uri.queryParameters["budget"].map { String($0) }))
+        case "/undrain": return outcome(await routes.undrain())
         case "/metrics": return text(.ok, PrometheusText.contentType, await routes.metrics())
         case "/health/live": return health(await routes.live())
         case "/health/ready": return health(await routes.ready())
@@ -166,6 +186,14 @@ private struct AdminResponder: HTTPResponder {
     private func keyring(_ answer: GossipKeysAnswer) -> Response {
         switch answer {
         case .keys(let report): json(.ok, report.json())
+        case .refused(let reason): json(.conflict, #"{"error":\#(JSONText.quote(reason))}"#)
+        }
+    }
+
+    private func outcome(_ outcome: CommandOutcome) -> Response {
+        switch outcome {
+        case .done(let body): json(.ok, body)
+        case .invalid(let reason): json(.badRequest, #"{"error":\#(JSONText.quote(reason))}"#)
         case .refused(let reason): json(.conflict, #"{"error":\#(JSONText.quote(reason))}"#)
         }
     }

@@ -81,6 +81,46 @@ package struct StatusReport: Codable, Sendable {
         }
     }
 
+    /// How far a node that is being emptied has got.
+    package struct Drain: Codable, Sendable {
+        /// `handing over`, `moving clients` or `empty`.
+        package var state: String
+        /// Groups that it still leads.
+        package var owners: Int
+        /// Connections of all kinds of clients that are still open.
+        package var clients: Int
+        /// Clients told to go, by now.
+        package var moved: Int
+        /// Clients cut off when the budget was over.
+        package var cut: Int
+        package var budgetMilliseconds: UInt64
+        package var elapsedMilliseconds: UInt64
+
+        package init(
+            state: String,
+            owners: Int,
+            clients: Int,
+            moved: Int,
+            cut: Int,
+            budgetMilliseconds: UInt64,
+            elapsedMilliseconds: UInt64
+        ) {
+            self.state = state
+            self.owners = owners
+            self.clients = clients
+            self.moved = moved
+            self.cut = cut
+            self.budgetMilliseconds = budgetMilliseconds
+            self.elapsedMilliseconds = elapsedMilliseconds
+        }
+
+        package func json() -> String {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+        }
+    }
+
     package struct Event: Codable, Sendable {
         /// Milliseconds since 1970.
         package var time: UInt64
@@ -116,6 +156,8 @@ package struct StatusReport: Codable, Sendable {
     package var warnings: [String]
     /// Nil in cluster mode, which has no Redis.
     package var redis: RedisReport?
+    /// Nil while the node serves.
+    package var drain: Drain?
 
     package init(
         node: String,

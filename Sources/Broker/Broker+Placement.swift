@@ -116,7 +116,7 @@ extension Broker {
             return false
         }
         if !voters.contains(settings.node), replica.handOvers < 3,
-            let successor = voters.filter({ membership.isVoter($0) && hasCaughtUp($0) })
+            let successor = voters.filter({ membership.isVoter($0) && hasCaughtUp($0) && isWilling($0) })
                 .max(by: { left, right in match(left, peers) < match(right, peers) })
         {
             // It leaves the group: a successor that stays takes the step, and nobody waits for an election.
@@ -128,6 +128,8 @@ extension Broker {
         mark(replica)
         return true
     }
+
+    private func isWilling(_ node: NodeID) -> Bool { peers.contains { $0.id == node && $0.mayLead } }
 
     private func match(_ node: NodeID, _ peers: [RaftStatus.Peer]) -> LogIndex {
         peers.first { $0.id == node }?.match ?? 0
@@ -185,12 +187,12 @@ extension Broker {
 
     /// Gives leaderships back to their preferred owners, a few at a time, when those have caught up.
     func returnLeaderships() {
-        guard let placement else { return }
+        guard let placement, !hasResigned else { return }
         var moves = 0
         for case let replica? in replicas where replica.raft.role == .leader && moves < 4 && replica.nextReturn <= now {
             guard let partition = replica.group.partition,
                 let preferred = placement.replicas[Int(partition.rawValue)].first, preferred != settings.node,
-                peers.contains(where: { $0.id == preferred && $0.isUp && !$0.isSuspected }),
+                peers.contains(where: { $0.id == preferred && $0.isUp && !$0.isSuspected && $0.mayLead }),
                 replica.raft.membership.voters.contains(preferred)
             else { continue }
             let status = replica.raft.status()

@@ -164,20 +164,7 @@ extension Broker {
     package func onDiskHealth(_ healthy: Bool) {
         guard healthy != isDiskHealthy else { return }
         isDiskHealthy = healthy
-        if !healthy { handOver() }
-    }
-
-    /// The node is about to stop: it hands over what it leads and does not campaign any more.
-    package func resign() {
-        hasResigned = true
-        handOver()
-    }
-
-    private func handOver() {
-        for case let replica? in replicas where replica.raft.role == .leader {
-            if let target = bestFollower(replica) { replica.raft.transferLeadership(to: target) }
-            mark(replica)
-        }
+        if !healthy { handOverAtOnce() }
     }
 
     func bestFollower(_ replica: Replica) -> NodeID? {

@@ -75,7 +75,7 @@ package final class Broker {
     var storageReads: [UInt64: StorageRead] = [:]
     var nextStorageToken: UInt64 = 1
     var isDiskHealthy = true
-    /// The node is about to stop.
+    /// The node is leaving.
     var hasResigned = false
     var mayLead: Bool { isDiskHealthy && !hasResigned }
 
@@ -96,6 +96,8 @@ package final class Broker {
         var id: NodeID
         var isUp = false
         var isSuspected = false
+        /// As it said; a node that leaves is given no leadership.
+        var mayLead = true
         var lastHeard = Instant.zero
     }
 
@@ -251,6 +253,7 @@ package final class Broker {
             nextRebalance = now + settings.rebalanceInterval
             returnLeaderships()
         }
+        if hasResigned { handOver() }
         for case let relay? in relays { tickRelay(relay) }
         tickHub()
     }
@@ -264,7 +267,9 @@ package final class Broker {
         }
         guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
         peers[index].isUp = true
+        peers[index].mayLead = true
         peers[index].lastHeard = now
+        if hasResigned, settings.shard == 0 { outbox.peers.append((node, .standing(mayLead: false))) }
         if peers[index].isSuspected {
             peers[index].isSuspected = false
             outbox.events.append(.peerRecovered(node))
@@ -410,6 +415,7 @@ package final class Broker {
         case .owners(let list):
             for row in list { noteOwner(row.partition, node: node, term: row.term) }
         case .keepalive: break
+        case .standing(let mayLead): noteStanding(of: node, mayLead)
         case .snapshotChunk(let chunk): receiveChunk(chunk, from: node)
         case .snapshotProgress(let group, let index, let received):
             receiveProgress(group, index: index, received: received, from: node)

@@ -64,6 +64,8 @@ final class Replica {
     /// When leadership may be offered to the preferred owner again; offers that it could not take come ever more
     /// seldom.
     var nextReturn = Instant.zero
+    /// When leadership may be offered to another node again, once this one has resigned.
+    var nextHandOver = Instant.zero
     /// The leader that told this replica to take over from it.
     var giver: NodeID?
     var returnAttempts: UInt64 = 0

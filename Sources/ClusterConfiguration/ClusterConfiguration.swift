@@ -15,6 +15,7 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package var limits = Limits()
     package var gateway = Gateway()
     package var admin = Admin()
+    package var drain = Drain()
     package var auth = Auth()
     package var log = Log()
     package var raft = Raft()

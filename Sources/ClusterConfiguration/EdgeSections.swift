@@ -19,6 +19,16 @@ extension ClusterConfiguration {
         package init() {}
     }
 
+    /// `[drain]`: how a node is emptied, at SIGTERM and by `vencejo drain`.
+    package struct Drain: Sendable, Equatable {
+        /// For everything; what is left then is cut off.
+        package var budget = Interval.seconds(30)
+        /// Part of the budget over which clients are told to go.
+        package var spread = 0.4
+
+        package init() {}
+    }
+
     /// `[auth]`: who may come in.
     package struct Auth: Sendable, Equatable {
         /// Namespaces may admit clients without a token although the gateway listens beyond loopback.
@@ -78,6 +88,26 @@ extension ClusterConfiguration.Admin {
             limit: 253,
             "Address of every node's admin port; it has no authentication: keep it private."
         )
+    ]
+}
+
+extension ClusterConfiguration.Drain {
+    static let settings: [Setting<Self>] = [
+        .duration(
+            "budget",
+            \.budget,
+            .milliseconds(100)...(.seconds(3600)),
+            zero: "at once",
+            "From SIGTERM or vencejo drain to an empty node; clients that are left then are cut off. Leaderships may "
+                + "take half of it."
+        ),
+        .number(
+            "spread",
+            \.spread,
+            0...1,
+            "Part of the budget over which clients are told to go, so that they do not arrive elsewhere together; few "
+                + "of them go faster."
+        ),
     ]
 }
 

@@ -5,6 +5,8 @@ extension ClusterConfiguration {
     package struct Limits: Sendable, Equatable {
         /// Client connections per node.
         package var maxConnections = 50_000
+        /// Part of them from which on new clients are sent to nodes with room; 0: not before all are taken.
+        package var redirectAbove = 0.0
         /// Bytes of one inbound client message.
         package var maxSize = 64 << 10
         /// Requests of a connection that wait for their answer.
@@ -60,6 +62,13 @@ extension ClusterConfiguration.Limits {
             \.maxConnections,
             1...10_000_000,
             "Client connections per node; one more is refused."
+        ),
+        .number(
+            "redirect_above",
+            \.redirectAbove,
+            0...1,
+            "Part of max_connections from which on new clients are sent to nodes with room, as far as other nodes' "
+                + "loads are known; 0: not before max_connections are there."
         ),
         .size(
             "max_size",

@@ -34,6 +34,7 @@ struct SectionBinding: Sendable {
         SectionBinding("limits", \.limits, ClusterConfiguration.Limits.settings),
         SectionBinding("gateway", \.gateway, ClusterConfiguration.Gateway.settings),
         SectionBinding("admin", \.admin, ClusterConfiguration.Admin.settings),
+        SectionBinding("drain", \.drain, ClusterConfiguration.Drain.settings),
         SectionBinding("auth", \.auth, ClusterConfiguration.Auth.settings),
         SectionBinding("log", \.log, ClusterConfiguration.Log.settings),
         SectionBinding("raft", \.raft, ClusterConfiguration.Raft.settings),

@@ -33,10 +33,13 @@ extension ClientConnection {
     }
 
     private func route(_ head: HTTPRequestHead) {
-        if isRefused { return refuseAdmission() }
-        if head.isPath(ClientConnection.centrifugoPath) || head.isPath(ClientConnection.plainPath) {
-            return upgrade(head)
+        let isUpgrade = head.isPath(ClientConnection.centrifugoPath) || head.isPath(ClientConnection.plainPath)
+        // Who was here before the drain may still publish.
+        if admission == .redirected || admission == .refused || isUpgrade && shard.isDraining {
+            if let target = shard.redirectTarget() { return redirect(head, to: target) }
+            if admission != .redirected || shard.isDraining { return refuseAdmission() }
         }
+        if isUpgrade { return upgrade(head) }
         guard head.isPath(ClientConnection.publishPath) else { return refuse(.notFound, "no such address") }
         guard head.method == .post else { return refuse(.methodNotAllowed, "POST only", headers: [("Allow", "POST")]) }
         guard let length = head.contentLength else { return refuse(.lengthRequired, "Content-Length is missing") }
@@ -156,8 +159,26 @@ extension ClientConnection {
     private func refuseAdmission() {
         refuse(
             .serviceUnavailable,
-            "the node is at its limit of connections",
-            headers: [("Retry-After", String(shard.configuration.retryAfter))]
+            shard.isDraining ? "the node is draining" : "the node is at its limit of connections",
+            headers: [("Retry-After", String(shard.retryAfter()))]
+        )
+    }
+
+    /// To a node with room. A Centrifugo client gets a session that ends at once: its SDKs do not look at statuses, and
+    /// the code tells them to connect again.
+    private func redirect(_ head: HTTPRequestHead, to target: RedirectTargets.Target) {
+        shard.metrics.redirects += 1
+        if head.isPath(ClientConnection.centrifugoPath) {
+            return upgrade(head, only: shard.isDraining ? .shutdown : .forceReconnect)
+        }
+        // Libraries take the scheme that they were called with.
+        var location = head.isPath(ClientConnection.plainPath) ? target.url : "http" + target.url.dropFirst(2)
+        location += String(decoding: head.rawPath, as: UTF8.self)
+        if let query = head.rawQuery { location += "?" + String(decoding: query, as: UTF8.self) }
+        refuse(
+            .temporaryRedirect,
+            "\(target.name) has room",
+            headers: [("Location", location), ("Retry-After", "1")]
         )
     }
 
@@ -167,6 +188,7 @@ extension ClientConnection {
         body: [UInt8],
         keepAlive: Bool
     ) {
+        let keepAlive = keepAlive && !shard.isDraining
         var out: [UInt8] = []
         HTTPResponse.append(
             status,
@@ -188,11 +210,16 @@ extension ClientConnection {
             shard.arm(self, at: deadline)
             updateReading()
         } else {
-            phase = .closing
-            leaveShard()
-            // Not a plain close: the response must reach a client that is still sending.
-            stream.finish(linger: shard.closeLinger)
+            end()
         }
+    }
+
+    /// After the last bytes of a connection without a session.
+    private func end() {
+        phase = .closing
+        leaveShard()
+        // Not a plain close: the response must reach a client that is still sending.
+        stream.finish(linger: shard.closeLinger)
     }
 
     /// The head or body did not come in time.
@@ -202,7 +229,8 @@ extension ClientConnection {
 
     // MARK: Upgrade
 
-    private func upgrade(_ head: HTTPRequestHead) {
+    /// `farewell`: the session is refused by it as soon as the client can read it.
+    private func upgrade(_ head: HTTPRequestHead, only farewell: Disconnect? = nil) {
         let request: UpgradeRequest
         do throws(HandshakeRefusal) {
             request = try Handshake.evaluate(head)
@@ -242,7 +270,6 @@ extension ClientConnection {
         else {
             return refuse(.badRequest, "user and room are names without control characters")
         }
-        guard let opened = session ?? shard.broker.openSession() else { return refuseAdmission() }
         var out: [UInt8] = []
         Handshake.appendAccept(
             request,
@@ -250,6 +277,13 @@ extension ClientConnection {
             sha1: { (try? Digest.sha1($0)) ?? [] },
             to: &out
         )
+        if let farewell {
+            FrameWriter.appendClose(CloseCode(farewell.code), reason: farewell.reason, to: &out)
+            shard.metrics.bytesOut &+= UInt64(out.count)
+            stream.write(shard.allocator.buffer(bytes: out))
+            return end()
+        }
+        guard let opened = session ?? shard.broker.openSession() else { return refuseAdmission() }
         shard.metrics.bytesOut &+= UInt64(out.count)
         stream.write(shard.allocator.buffer(bytes: out))
         stream.flush()

@@ -35,6 +35,10 @@ extension ClientConnection {
         if frame.isStored, pausedRooms.contains(frame.room) { return }
         if writeEarly(), shard.delivery.give(frame, to: session.slot) { return }
         guard self.session != nil else { return }
+        // What is queued still goes out. What comes now and does not fit is for the node that the client goes to.
+        if isLeaving, !frame.isReply {
+            return frame.isStored ? pause(session, frame.room, nextOffset: frame.offset) : countDrop(frame.room)
+        }
         spill()
         let queue = openBacklog()
         let before = queue.bytes
@@ -178,7 +182,7 @@ extension ClientConnection {
             droppedCount = 0
             write(shard.allocator.buffer(bytes: frame))
         }
-        if !pausedRooms.isEmpty, let session {
+        if !pausedRooms.isEmpty, !isLeaving, let session {
             pausedRooms.removeAll(keepingCapacity: true)
             shard.broker.sessionWritable(session)
             shard.calledBroker()

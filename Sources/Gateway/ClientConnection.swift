@@ -22,6 +22,15 @@ final class ClientConnection: ByteStreamHandler {
         case closed
     }
 
+    /// What was decided when the socket was accepted.
+    enum Admission {
+        case open
+        /// The node is crowded: to another one, if one has room.
+        case redirected
+        /// Every request is answered by 307 or 503.
+        case refused
+    }
+
     enum Dialect {
         case centrifugo
         case plain
@@ -44,8 +53,7 @@ final class ClientConnection: ByteStreamHandler {
     let stream: ByteStream
     /// Place in the shard's table of connections.
     let entry: TimerWheel.Entry
-    /// Refused by admission control: the request is answered with 503, whatever it asks for.
-    let isRefused: Bool
+    let admission: Admission
 
     var phase = Phase.head
     var dialect = Dialect.centrifugo
@@ -67,6 +75,8 @@ final class ClientConnection: ByteStreamHandler {
     /// The rest of a Centrifugo frame whose commands wait until replies have left.
     var pausedFrame: ClientFrameDecoder?
     var isReadingPaused = false
+    /// Told to go by a drain: nothing is read any more, and what it waits for is still written.
+    var isLeaving = false
 
     // Outbound.
     /// Exists while frames wait for the socket.
@@ -107,11 +117,11 @@ final class ClientConnection: ByteStreamHandler {
     /// What the close is counted under; nil while nobody has said.
     var closeCode: UInt16?
 
-    init(shard: GatewayShard, stream: ByteStream, entry: TimerWheel.Entry, isRefused: Bool) {
+    init(shard: GatewayShard, stream: ByteStream, entry: TimerWheel.Entry, admission: Admission) {
         self.shard = shard
         self.stream = stream
         self.entry = entry
-        self.isRefused = isRefused
+        self.admission = admission
         acceptedAt = shard.now
         lastHeard = shard.now
         heartbeat = shard.heartbeat
@@ -225,13 +235,13 @@ final class ClientConnection: ByteStreamHandler {
     func updateReading() {
         let mustPause: Bool
         switch phase {
-        case .webSocket: mustPause = isBlocked
+        case .webSocket: mustPause = isBlocked || isLeaving
         case .answering: mustPause = true
         default: mustPause = false
         }
         guard mustPause != isReadingPaused else { return }
         isReadingPaused = mustPause
-        if mustPause { shard.metrics.readPauses += 1 }
+        if mustPause, !isLeaving { shard.metrics.readPauses += 1 }
         if mustPause { stream.pauseReading() } else { stream.resumeReading() }
     }
 

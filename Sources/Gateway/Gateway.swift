@@ -36,14 +36,11 @@ package final class Gateway: Sendable {
         return Gateway(listener: listener, shards: shards)
     }
 
-    /// Accepts no more; connections stay.
-    package func closeListener() async { await listener.close() }
-
     /// Accepts no more and closes every connection.
     package func stop() async {
         await listener.close()
         for shard in shards {
-            _ = try? await shard.loop.loop.submit { _ = shard.stop() }.get()
+            _ = try? await shard.loop.loop.submit { shard.stop() }.get()
         }
     }
 }

@@ -13,7 +13,10 @@ package struct GatewayConfiguration: Sendable {
     // Admission.
     /// Client connections of this shard, HTTP requests included; one more gets 503 (GW-20).
     package var maxConnections = 50_000
-    /// Seconds that a refused client is told to wait.
+    /// From so many on a new one is sent to a node with room, where one is known; 0: not before `maxConnections`.
+    package var redirectAbove = 0
+    /// Seconds that a refused client is told to wait, at least; at most twice as many, so that they do not come back
+    /// together.
     package var retryAfter = 5
 
     // Inbound.

@@ -21,6 +21,11 @@ package struct GatewayMetrics: Sendable {
     package var closedByCode: [UInt16: UInt64] = [:]
     /// Refused HTTP requests and upgrades, by status.
     package var refusedByStatus: [UInt16: UInt64] = [:]
+    /// New clients sent to a node with room.
+    package var redirects: UInt64 = 0
+    /// Sessions that a drain told to go elsewhere, and clients that it cut off when its time was over.
+    package var moved: UInt64 = 0
+    package var cut: UInt64 = 0
     package var messagesSent: UInt64 = 0
     package var messagesReceived: UInt64 = 0
     package var broadcasts: UInt64 = 0
@@ -79,6 +84,9 @@ package struct GatewayMetrics: Sendable {
         sum.sessionsTotal += b.sessionsTotal
         sum.closedByCode.merge(b.closedByCode, uniquingKeysWith: +)
         sum.refusedByStatus.merge(b.refusedByStatus, uniquingKeysWith: +)
+        sum.redirects += b.redirects
+        sum.moved += b.moved
+        sum.cut += b.cut
         sum.messagesSent += b.messagesSent
         sum.messagesReceived += b.messagesReceived
         sum.broadcasts += b.broadcasts

@@ -27,8 +27,12 @@ package final class GatewayShard: @unchecked Sendable {
     package internal(set) var metrics = GatewayMetrics()
     /// Set by the node when the process is close to its bound on descriptors: new connections are refused (GW-17).
     package var isShortOfDescriptors = false
+    /// Clients are refused, or sent to other nodes: this one is being emptied.
+    package private(set) var isDraining = false
     /// No new connections: the node is stopping.
     package private(set) var isStopping = false
+    /// Nodes with room, as the node last heard.
+    package var redirectTargets = RedirectTargets()
 
     private(set) var now = Instant.zero
     private(set) var wall: Timestamp = 0
@@ -37,6 +41,12 @@ package final class GatewayShard: @unchecked Sendable {
     private var connections: ContiguousArray<ClientConnection?> = []
     private var generations: ContiguousArray<UInt32> = []
     private var freeIndices: [UInt32] = []
+    /// Connections that are there to be refused.
+    private var refused = 0
+    /// Sessions that a drain has told to go and that still wait for something.
+    private var leaving: [ClientConnection] = []
+    /// Where the drain goes on in the table of connections.
+    private var nextToLeave = 0
     private var sessions: ContiguousArray<ClientConnection?> = []
     private var wheel: TimerWheel
     private var due: [TimerWheel.Entry] = []
@@ -92,9 +102,9 @@ package final class GatewayShard: @unchecked Sendable {
     package func accept(_ stream: ByteStream) -> (any ByteStreamHandler)? {
         readClocks()
         guard !isStopping else { return nil }
-        let isFull = metrics.activeConnections >= configuration.maxConnections || isShortOfDescriptors
+        let admission = admission
         // The refused get a reason, in bounds: a flood of them gets none.
-        if isFull, metrics.activeConnections >= configuration.maxConnections + 256 {
+        if admission == .refused, refused >= 256 {
             metrics.refusedByStatus[HTTPStatus.serviceUnavailable.rawValue, default: 0] += 1
             return nil
         }
@@ -111,14 +121,31 @@ package final class GatewayShard: @unchecked Sendable {
             shard: self,
             stream: stream,
             entry: TimerWheel.Entry(index: index, generation: generations[Int(index)]),
-            isRefused: isFull
+            admission: admission
         )
         stream.maxTail = max(configuration.httpHead, configuration.httpBody, configuration.maxSize) + 65536
         connections[Int(index)] = connection
         metrics.activeConnections += 1
         metrics.connectionsTotal += 1
+        if admission == .refused { refused += 1 }
         arm(connection, at: connection.deadline)
         return connection
+    }
+
+    private var admission: ClientConnection.Admission {
+        let count = metrics.activeConnections - refused
+        if isDraining || isShortOfDescriptors || count >= configuration.maxConnections { return .refused }
+        let isCrowded = configuration.redirectAbove > 0 && count >= configuration.redirectAbove
+        return isCrowded && !redirectTargets.isEmpty ? .redirected : .open
+    }
+
+    /// A node for a client that this one does not take.
+    func redirectTarget() -> RedirectTargets.Target? { redirectTargets.choose(chance.next(), chance.next()) }
+
+    /// Seconds after which a refused client may come again.
+    func retryAfter() -> UInt64 {
+        let least = UInt64(max(1, configuration.retryAfter))
+        return least + chance.below(least + 1)
     }
 
     /// A connection got a session; `isPlain` nil: for HTTP requests only.
@@ -147,6 +174,7 @@ package final class GatewayShard: @unchecked Sendable {
         connections[index] = nil
         freeIndices.append(connection.entry.index)
         metrics.activeConnections -= 1
+        if connection.admission == .refused { refused -= 1 }
         if let code { metrics.closedByCode[code, default: 0] += 1 }
         metrics.cleanups += 1
         metrics.cleanupNanoseconds &+= (MonotonicClock.now() - now).nanoseconds
@@ -180,6 +208,7 @@ package final class GatewayShard: @unchecked Sendable {
             let next = connection.onTimer()
             if next < .distantFuture { arm(connection, at: next) }
         }
+        if !leaving.isEmpty { letGo() }
         finishInput()
     }
 
@@ -461,31 +490,68 @@ package final class GatewayShard: @unchecked Sendable {
         return text
     }
 
+    // MARK: Drain
+
+    /// Connections that a drain has to see off.
+    package var clientsLeft: Int { metrics.activeConnections - refused }
+
+    /// From here on no client is admitted; those that are here stay until `move` and `cut`.
+    package func retire() {
+        isDraining = true
+        nextToLeave = 0
+    }
+
+    /// Admits clients again.
+    package func serve() { isDraining = false }
+
+    /// Tells up to `count` more clients to go; returns how many. Each goes when what it waits for has reached it.
+    package func move(_ count: Int) -> Int {
+        readClocks()
+        var told = 0
+        while told < count, nextToLeave < connections.count {
+            if let connection = connections[nextToLeave], connection.admission != .refused, connection.beginLeaving() {
+                told += 1
+                leaving.append(connection)
+            }
+            nextToLeave += 1
+        }
+        letGo()
+        finishInput()
+        return told
+    }
+
+    private func letGo() {
+        var waiting: [ClientConnection] = []
+        swap(&waiting, &leaving)
+        waiting.removeAll { $0.leaveWhenDone() }
+        leaving = waiting + leaving
+    }
+
+    /// Closes every connection that is still there, whatever it waits for; returns how many clients that hit.
+    package func cut() -> Int {
+        readClocks()
+        var count = 0
+        for case let connection? in connections where connection.cutOff() { count += 1 }
+        leaving = []
+        metrics.cut += UInt64(count)
+        finishInput()
+        return count
+    }
+
     // MARK: Stop
 
-    /// Refuses new connections and closes `count` of those that are there, sessions with 3001 or 1012; returns how many
-    /// remain. Repeated by the node, so that clients do not all come back at once.
-    @discardableResult
-    package func stop(closing count: Int = .max) -> Int {
+    /// Refuses new connections and closes those that are there, sessions with 3001 or 1012.
+    package func stop() {
         isStopping = true
         readClocks()
-        var left = count
         for case let connection? in connections {
-            guard left > 0 else { break }
             switch connection.phase {
             case .closing, .closed: continue
-            case .webSocket:
-                connection.close(
-                    connection.dialect == .centrifugo
-                        ? .shutdown
-                        : Disconnect(code: CloseCode.serviceRestart.rawValue, reason: "service restart")
-                )
+            case .webSocket: connection.close(connection.farewell)
             default: connection.closeSocket()
             }
-            left -= 1
         }
         finishInput()
-        return metrics.activeConnections
     }
 
     /// Closes one user's sessions; returns how many.

@@ -41,6 +41,9 @@ extension NodeReport {
         for status in gateway.refusedByStatus.keys.sorted() {
             text.sample(gateway.refusedByStatus[status] ?? 0, ["node": node, "status": String(status)])
         }
+        counter("redirects_total", "New clients sent to a node with room.", gateway.redirects)
+        counter("clients_moved_total", "Sessions that a drain told to go to another node.", gateway.moved)
+        counter("clients_cut_total", "Clients cut off at the end of a drain's budget.", gateway.cut)
         counter("messages_sent_total", "Messages queued to client connections.", gateway.messagesSent)
         counter("messages_received_total", "Messages received from clients.", gateway.messagesReceived)
         counter("broadcasts_total", "Room messages fanned out to this node's sessions.", gateway.broadcasts)

@@ -165,11 +165,6 @@ struct NodeReport: Sendable {
         return report
     }
 
-    func clusterHealth() async -> String {
-        let report = await status()
-        return report.json()
-    }
-
     // MARK: Metrics
 
     func metrics() async -> String {

@@ -86,7 +86,7 @@ final class NodeRuntime: @unchecked Sendable {
             }
             if let partition = message.partition {
                 runtimes[Int(partition.rawValue) % runtimes.count].deliver(.peer(node, message))
-            } else if case .owners = message {
+            } else if message.isForAllShards {
                 for runtime in runtimes { runtime.deliver(.peer(node, message)) }
             } else if case .keepalive = message {
                 for runtime in runtimes { runtime.deliver(.heard(node)) }

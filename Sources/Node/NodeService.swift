@@ -5,6 +5,7 @@ import Cluster
 import ClusterConfiguration
 import EventLoops
 import Gateway
+import Glibc
 import Keys
 import Locks
 import LogStorage
@@ -23,8 +24,8 @@ extension Broker: EdgeBroker {}
 /// A node, from its configuration to its last connection.
 ///
 /// Start: descriptors, log and recovery, identity, mesh, formation (a new cluster forms when all its nodes have met),
-/// brokers, gateway, admin. Stop, on SIGTERM, SIGINT or cancellation of the task: leaderships are handed over, clients
-/// are told, the log is synced.
+/// brokers, gateway, admin. Stop, on SIGTERM, SIGINT or cancellation of the task: the node is drained (`NodeDrain`),
+/// then the log is synced. A second signal ends the process at once.
 package enum NodeService {
     /// Runs the node `name` of `configuration` until it is stopped.
     ///
@@ -208,17 +209,27 @@ package enum NodeService {
         let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)
         let redisClients = try await ShimListeners.open(configuration, own: own, host: host, shards: resps)
         let report = NodeReport(node: runtime, started: started, shards: shards, redis: redis)
+        let drain = NodeDrain(
+            edges: shards.all.enumerated().map { NodeDrain.Edge(shard: $1, gateway: started0[$0], resp: resps[$0]) },
+            leadership: leadership(of: all),
+            settings: configuration.drain,
+            name: name,
+            events: runtime.events,
+            logger: logger
+        )
         let standalone = configuration.mode == .standalone
         let admin = try await startAdmin(
             configuration,
             own: own,
             routes: AdminRoutes(
-                metrics: { await report.metrics() },
+                metrics: { await report.metrics() + drain.family() },
                 live: { report.live() },
-                ready: { await report.ready() },
-                cluster: { await report.clusterHealth() },
+                ready: { await drain.readiness { await report.ready() } },
+                cluster: { await drain.complete(await report.status()).json() },
                 redis: { await redis?.health() ?? AdminRoutes.redisDisabled(standalone: standalone) },
-                status: { await report.status().json() }
+                status: { await drain.complete(await report.status()).json() },
+                drain: { await drain.begin(budget: $0) },
+                undrain: { await drain.cancel() }
             ),
             logger: logger
         )
@@ -231,15 +242,11 @@ package enum NodeService {
                 "ms": "\((MonotonicClock.now() - started).milliseconds)",
             ]
         )
-        await stopRequested()
+        await stopRequested(logger)
 
         logger.notice("node is stopping", metadata: ["node": "\(name)"])
-        for shard in runtime.runtimes {
-            shard.post(.call { $0.broker.resign() })
-        }
-        await gateway.closeListener()
+        await drain.finish()
         await redisClients.stop(resps)
-        try? await Task.sleep(for: .milliseconds(mesh == nil ? 0 : 150))
         await gateway.stop()
         await admin?.stop()
         await redis?.stop()
@@ -294,10 +301,39 @@ package enum NodeService {
         }
     }
 
-    /// Returns at SIGTERM, SIGINT, or when the task is cancelled.
-    static func stopRequested() async {
+    /// Returns at SIGTERM, SIGINT, or when the task is cancelled. A signal after the first ends the process: whoever
+    /// sends it does not want to wait for clients.
+    static func stopRequested(_ logger: Logger) async {
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
-        for await _ in signals { return }
+        let (requests, stop) = AsyncStream.makeStream(of: Void.self)
+        // Outlives the caller's task, whose cancellation is a request too.
+        Task.detached {
+            var isStopping = false
+            for await _ in signals {
+                if isStopping {
+                    logger.warning("stopping at once")
+                    _exit(1)
+                }
+                isStopping = true
+                stop.yield()
+            }
+        }
+        for await _ in requests { return }
+    }
+
+    /// What the shards of a node lead.
+    private static func leadership(of runtimes: [ShardRuntime]) -> NodeDrain.Leadership {
+        NodeDrain.Leadership(
+            left: {
+                var left = 0
+                for runtime in runtimes {
+                    left += (try? await runtime.shard.loop.submit { runtime.broker.leadershipsToHandOver }.get()) ?? 0
+                }
+                return left
+            },
+            resign: { for runtime in runtimes { runtime.post(.call { $0.broker.resign() }) } },
+            standAgain: { for runtime in runtimes { runtime.post(.call { $0.broker.standAgain() }) } }
+        )
     }
 
     static func randomNumber() throws -> UInt64 {
@@ -452,6 +488,7 @@ package enum NodeService {
         settings.shard = shard
         settings.version = "vencejo \(NodeReport.version)"
         settings.maxConnections = max(1, limits.maxConnections / shards)
+        settings.redirectAbove = Int((Double(settings.maxConnections) * limits.redirectAbove).rounded(.up))
         settings.maxSize = limits.maxSize
         settings.maxQueue = limits.maxQueue
         settings.roomNameBytes = limits.roomNameBytes

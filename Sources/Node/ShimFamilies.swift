@@ -32,10 +32,11 @@ extension NodeReport {
             // Whatever was published to a slow subscriber from then on is lost to it, as with Redis.
             ("slow_subscriber", resp.slowSubscribers), ("slow_reader", resp.slowNormal),
             ("query_buffer", resp.queryBufferOverflows), ("protocol_error", resp.protocolErrors),
-            ("unknown_outcome", resp.unknownOutcomes),
+            ("unknown_outcome", resp.unknownOutcomes), ("drain", resp.cut),
         ] {
             text.sample(count, ["node": node, "reason": reason])
         }
+        counter("resp_clients_moved_total", "Idle connections that a drain closed.", resp.moved)
         counter("resp_bytes_in_total", "Bytes read from Redis clients.", resp.bytesIn)
         counter("resp_bytes_out_total", "Bytes written to Redis clients.", resp.bytesOut)
     }

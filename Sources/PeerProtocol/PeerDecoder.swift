@@ -42,6 +42,7 @@ struct PeerDecoder {
             return .acknowledge(partition, try cursorUpdates())
         case .owners: return .owners(try ownerships())
         case .keepalive: return .keepalive
+        case .standing: return .standing(mayLead: try flag("standing"))
         case .snapshotChunk: return .snapshotChunk(try snapshotChunk())
         case .snapshotProgress:
             let group = try group()

@@ -68,6 +68,7 @@ enum PeerTag: UInt8 {
     case retire = 28
     case controlRequest = 29
     case controlReply = 30
+    case standing = 31
 
     /// The message keeps slices of the array that it was decoded from.
     var keepsSlices: Bool {
@@ -78,7 +79,7 @@ enum PeerTag: UInt8 {
             true
         case .raft, .published, .publishRefused, .owners, .keepalive, .snapshotProgress, .snapshotRequest,
             .keyResults, .keyReadReply, .keyServed, .patterns, .noted, .received, .retireRequest, .retire,
-            .controlRequest, .controlReply:
+            .controlRequest, .controlReply, .standing:
             false
         }
     }

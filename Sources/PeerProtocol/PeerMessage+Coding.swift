@@ -52,6 +52,7 @@ extension PeerMessage {
         case .acknowledge: .acknowledge
         case .owners: .owners
         case .keepalive: .keepalive
+        case .standing: .standing
         case .snapshotChunk: .snapshotChunk
         case .snapshotProgress: .snapshotProgress
         case .snapshotRequest: .snapshotRequest
@@ -111,6 +112,7 @@ extension PeerMessage {
                 writer.writeVarint(ownership.term)
             }
         case .keepalive: break
+        case .standing(let mayLead): writer.write(UInt8(mayLead ? 1 : 0))
         case .snapshotChunk(let chunk): chunk.encode(into: &writer)
         case .snapshotProgress(let group, let index, let received):
             writer.write(group)

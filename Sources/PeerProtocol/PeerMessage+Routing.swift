@@ -15,7 +15,7 @@ extension PeerMessage {
         case .uninterested(let partition, _): partition
         case .publications(let partition, _, _, _): partition
         case .acknowledge(let partition, _): partition
-        case .owners, .keepalive: nil
+        case .owners, .keepalive, .standing: nil
         case .snapshotChunk(let chunk): chunk.group.partition
         case .snapshotProgress(let group, _, _): group.partition
         case .snapshotRequest(let group): group.partition
@@ -33,6 +33,14 @@ extension PeerMessage {
         case .received(let partition, _, _): partition
         case .channelQuery(let partition, _, _): partition
         case .channelReply(let partition, _, _): partition
+        }
+    }
+
+    /// About the whole node, and for every shard of the receiver.
+    package var isForAllShards: Bool {
+        switch self {
+        case .owners, .standing: true
+        default: false
         }
     }
 }

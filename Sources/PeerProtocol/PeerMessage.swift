@@ -32,6 +32,8 @@ package enum PeerMessage: Equatable, Sendable {
     case owners([Ownership])
     /// Says only that the sender lives.
     case keepalive
+    /// Whether the sender takes leaderships: not while it leaves. Until it says so, it does.
+    case standing(mayLead: Bool)
 
     /// Part of a snapshot transfer, leader to follower.
     case snapshotChunk(SnapshotChunk)

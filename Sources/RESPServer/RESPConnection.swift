@@ -74,6 +74,8 @@ final class RESPConnection: ByteStreamHandler {
     var parser = RESPRequestParser()
     private var isRunning = false
     private var isReadingPaused = false
+    /// Told to go by a drain: it takes no further command, apart from those of a transaction that is open.
+    private var isLeaving = false
     var lastInteraction: Instant
     /// The last command's place in the table, and its subcommand, for CLIENT LIST.
     var lastCommand: Int?
@@ -176,7 +178,8 @@ final class RESPConnection: ByteStreamHandler {
 
     /// Publishes of one connection may be under way together; nothing else.
     private var mayTakeCommand: Bool {
-        switch waiting {
+        if isLeaving, transaction == nil { return false }
+        return switch waiting {
         case .nothing: script == nil
         case .publishes: script == nil && publishes.mayAdd
         default: false
@@ -550,6 +553,35 @@ final class RESPConnection: ByteStreamHandler {
         if !isWritable, isOverLimit(adding: 0) { return closeSlow() }
         let timeout = settings.idleTimeout
         if timeout > 0, !isSubscriber, waiting == .nothing, shard.now - lastInteraction > .seconds(timeout) { close() }
+    }
+
+    // MARK: Drain
+
+    func beginLeaving() {
+        isLeaving = true
+        // It would wait for as long as nobody pushes. Its wait ends as Redis ends it when an instance changes its role;
+        // the owner decides whether the wait or its end was first, so that nothing popped is lost.
+        guard unitTicket != 0, waiting == .ticket || waiting == .unit else { return }
+        shard.broker.unblock(
+            // Nobody asked: the answer is to no request.
+            RequestToken(session: session, command: 0),
+            ticket: unitTicket,
+            keyPartition: unitPartition,
+            error: Array("UNBLOCKED force unblock from blocking operation, this node is draining".utf8)
+        )
+        shard.calledBroker()
+    }
+
+    /// Closes the connection when all its commands are answered and the kernel has the replies. True when it is gone.
+    func leaveWhenIdle() -> Bool {
+        guard phase == .open else { return true }
+        let isIdle = waiting == .nothing || waiting == .pause
+        guard isIdle, unit == nil, transaction == nil, script == nil, out.isEmpty, stream.queuedBytes == 0 else {
+            return false
+        }
+        shard.metrics.moved += 1
+        finish()
+        return true
     }
 
     // MARK: End

@@ -40,6 +40,9 @@ package struct RESPMetrics: Sendable {
     package var blocked = 0
     package var connectionsTotal: UInt64 = 0
     package var rejectedConnections: UInt64 = 0
+    /// Connections that a drain closed when they were idle, and those that it cut off when its time was over.
+    package var moved: UInt64 = 0
+    package var cut: UInt64 = 0
     package var commandsTotal: UInt64 = 0
     /// Commands by use.
     package var commandsByUse = [UInt64](repeating: 0, count: Use.allCases.count)
@@ -94,6 +97,8 @@ package struct RESPMetrics: Sendable {
         blocked += other.blocked
         connectionsTotal &+= other.connectionsTotal
         rejectedConnections &+= other.rejectedConnections
+        moved &+= other.moved
+        cut &+= other.cut
         commandsTotal &+= other.commandsTotal
         for use in commandsByUse.indices { commandsByUse[use] &+= other.commandsByUse[use] }
         publishes &+= other.publishes

@@ -18,6 +18,8 @@ package final class RESPShard: @unchecked Sendable {
     let allocator = ByteBufferAllocator()
 
     package internal(set) var metrics = RESPMetrics()
+    /// Clients are refused: the node is being emptied.
+    package private(set) var isDraining = false
     /// No new connections: the node is stopping.
     package private(set) var isStopping = false
     var settings: RESPSettings
@@ -37,6 +39,9 @@ package final class RESPShard: @unchecked Sendable {
     private(set) var pause: RESPNode.Pause?
     /// Connections that closed while a call of theirs was on the stack.
     private var closing: [RESPConnection] = []
+    /// Whom a drain has not told to go yet, newest first, and whom it waits for.
+    private var staying: [RESPConnection] = []
+    private var leaving: [RESPConnection] = []
     private var nextSweep = Instant.zero
     private var commandsAtSweep: UInt64 = 0
     var monitors: [RESPConnection] = []
@@ -97,6 +102,12 @@ package final class RESPShard: @unchecked Sendable {
         readClocks()
         metrics.connectionsTotal += 1
         guard !isStopping else { return nil }
+        if isDraining {
+            metrics.rejectedConnections += 1
+            stream.write(allocator.buffer(string: "-ERR this node is draining, connect to another one\r\n"))
+            stream.flush()
+            return nil
+        }
         let id = node.admitClient()
         guard let id, let session = broker.openSession() else {
             if id != nil { node.clientLeft() }
@@ -161,6 +172,7 @@ package final class RESPShard: @unchecked Sendable {
         self.wall = wall
         if let pause, pause.until <= now { pauseChanged(nil) }
         for connection in waitingForReplicas { connection.checkReplicas() }
+        if !leaving.isEmpty { letGo() }
         if now >= nextSweep {
             nextSweep = now + .seconds(1)
             metrics.commandsPerSecond = metrics.commandsTotal &- commandsAtSweep
@@ -296,16 +308,61 @@ package final class RESPShard: @unchecked Sendable {
         finishInput()
     }
 
+    // MARK: Drain
+
+    /// From here on no client is admitted; those that are here stay until `move` and `cut`.
+    package func retire() {
+        isDraining = true
+        staying = orderedClients.reversed()
+    }
+
+    /// Admits clients again.
+    package func serve() {
+        isDraining = false
+        staying = []
+    }
+
+    /// Tells up to `count` more connections to go; returns how many. Each goes when it has its replies.
+    package func move(_ count: Int) -> Int {
+        readClocks()
+        var told = 0
+        while told < count, let connection = staying.popLast() {
+            guard connection.phase == .open else { continue }
+            connection.beginLeaving()
+            leaving.append(connection)
+            told += 1
+        }
+        letGo()
+        finishInput()
+        return told
+    }
+
+    private func letGo() {
+        var waiting: [RESPConnection] = []
+        swap(&waiting, &leaving)
+        waiting.removeAll { $0.leaveWhenIdle() }
+        leaving = waiting + leaving
+    }
+
+    /// Closes every connection that is still there, whatever it waits for; returns how many.
+    package func cut() -> Int {
+        readClocks()
+        let left = orderedClients
+        for connection in left { connection.close() }
+        staying = []
+        leaving = []
+        metrics.cut += UInt64(left.count)
+        finishInput()
+        return left.count
+    }
+
     // MARK: Stop
 
-    /// Refuses new connections and closes `count` of those that are there; returns how many remain. Repeated by the
-    /// node, so that clients do not all come back at once.
-    @discardableResult
-    package func stop(closing count: Int = .max) -> Int {
+    /// Refuses new connections and closes those that are there.
+    package func stop() {
         isStopping = true
         readClocks()
-        for connection in orderedClients.prefix(count) { connection.close() }
+        for connection in orderedClients { connection.close() }
         finishInput()
-        return metrics.connections
     }
 }

@@ -9,6 +9,7 @@ package struct HTTPStatus: RawRepresentable, Hashable, Sendable {
     package static let switchingProtocols = HTTPStatus(101)
     package static let ok = HTTPStatus(200)
     package static let noContent = HTTPStatus(204)
+    package static let temporaryRedirect = HTTPStatus(307)
     package static let badRequest = HTTPStatus(400)
     package static let unauthorized = HTTPStatus(401)
     package static let forbidden = HTTPStatus(403)
@@ -34,6 +35,7 @@ package struct HTTPStatus: RawRepresentable, Hashable, Sendable {
         case 101: "Switching Protocols"
         case 200: "OK"
         case 204: "No Content"
+        case 307: "Temporary Redirect"
         case 400: "Bad Request"
         case 401: "Unauthorized"
         case 403: "Forbidden"

@@ -39,6 +39,14 @@ package struct AdminClient: Sendable {
             body: json,
             timeout: timeout
         )
+    /// A command; throws `Refusal` with the node's reason when it is not taken.
+    package func post(_ path: String, timeout: Interval = .seconds(5)) async throws {
+        let response = try await HTTPExchange.send("POST", host: host, port: port, path: path, timeout: timeout)
+        if response.status != 200 { throw Refusal(description: "\(response.status) \(response.text)") }
+    }
+
+    package struct Refusal: Error, CustomStringConvertible {
+        package let description: String
     }
 
     /// The node's view of itself and of the cluster.

@@ -10,7 +10,10 @@ struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve",
         abstract: "Run one node in the foreground.",
-        discussion: "SIGTERM or Ctrl-C stops it: leadership is handed over, clients are told, the log is synced."
+        discussion: """
+            SIGTERM or Ctrl-C stops it: leadership is handed over, clients are told to go within [drain] budget, the \
+            log is synced. A second one ends it at once.
+            """
     )
 
     @Option(name: .long, help: "Which [[node]] of the file this is. Default: $VENCEJO_NODE.")

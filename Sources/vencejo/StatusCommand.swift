@@ -113,6 +113,12 @@ struct ClusterSurvey {
         }
     }
 
+    private static func state(_ report: StatusReport) -> String {
+        if let drain = report.drain { return drain.state == "empty" ? "drained" : "draining" }
+        if report.degraded { return "degraded" }
+        return !report.diskHealthy ? "disk full" : report.ready ? "ready" : "starting"
+    }
+
     static let numberColumns: Set<Int> = [2, 3, 4, 5, 6, 7]
 
     /// A table with a head; `earlier` gives the rates, `seconds` apart.
@@ -128,9 +134,6 @@ struct ClusterSurvey {
                 guard let report = answer.report else {
                     return [answer.node.id, "no answer", "-", "-", "-", "-", "-", "-"] + tail
                 }
-                let state =
-                    report.degraded
-                    ? "degraded" : !report.diskHealthy ? "disk full" : report.ready ? "ready" : "starting"
                 func rate(_ now: UInt64, _ value: KeyPath<StatusReport, UInt64>) -> String {
                     guard hasRates else { return String(now) }
                     guard index < earlier.count, let then = earlier[index].report else { return "-" }
@@ -138,7 +141,7 @@ struct ClusterSurvey {
                     return now < before ? "-" : String(Int((Double(now - before) / seconds).rounded()))
                 }
                 return [
-                    answer.node.id, state, String(report.partitions.count { $0.owner == report.node }),
+                    answer.node.id, state(report), String(report.partitions.count { $0.owner == report.node }),
                     String(report.partitions.count { $0.role != "none" }), String(report.connections),
                     rate(report.publishesAccepted, \.publishesAccepted), rate(report.messagesSent, \.messagesSent),
                     SizeText.short(report.logBytes),

@@ -13,7 +13,8 @@ struct Vencejo: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             ServeCommand.self, ClusterCommand.self, PublishCommand.self, SubscribeCommand.self, HistoryCommand.self,
-            StatusCommand.self, KeysCommand.self, LogCommand.self, ConfigCommand.self,
+            StatusCommand.self, DrainCommand.self, UndrainCommand.self, KeysCommand.self, LogCommand.self,
+            ConfigCommand.self,
         ]
     )
 }

@@ -16,12 +16,14 @@ private func ask(
     _ path: String,
     method: String = "GET",
     body: String? = nil,
-    type: String? = nil
+    type: String? = nil,
+    origin: String? = nil
 ) async throws -> Answer {
     var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)\(path)")))
     request.httpMethod = method
     request.httpBody = body.map { Data($0.utf8) }
     if let type { request.setValue(type, forHTTPHeaderField: "Content-Type") }
+    if let origin { request.setValue(origin, forHTTPHeaderField: "Origin") }
     let (data, response) = try await URLSession.shared.data(for: request)
     let http = try #require(response as? HTTPURLResponse)
     return Answer(
@@ -39,7 +41,9 @@ private func service(port: Int = 0, ready: HealthReport = .healthy, standalone: 
         ready: { ready },
         cluster: { #"{"members":3}"# },
         redis: { AdminRoutes.redisDisabled(standalone: standalone) },
-        status: { #"{"mode":"cluster"}"# }
+        status: { #"{"mode":"cluster"}"# },
+        drain: { $0 == "never" ? .invalid("no such budget") : .done(#"{"budget":"\#($0 ?? "default")"}"#) },
+        undrain: { .refused("the node is stopping") }
     )
     var logger = Logger(label: "admin")
     logger.logLevel = .critical
@@ -155,6 +159,24 @@ private func service(port: Int = 0, ready: HealthReport = .healthy, standalone: 
         #expect(try await post(String(repeating: " ", count: 5000)).status == 413)
         let put = try await post("{}", method: "PUT")
         #expect(put.status == 405 && put.allow == "GET, HEAD, POST")
+        await admin.stop()
+    }
+
+    @Test("LB-07 commands are taken by POST, with their reasons when they are not, and never from a web page")
+    func commands() async throws {
+        let admin = service()
+        let port = try await admin.start()
+        let plain = try await ask(port, "/drain", method: "POST")
+        #expect(plain.status == 200 && plain.body == #"{"budget":"default"}"#)
+        #expect(try await ask(port, "/drain?budget=30s", method: "POST").body == #"{"budget":"30s"}"#)
+        let invalid = try await ask(port, "/drain?budget=never", method: "POST")
+        #expect(invalid.status == 400 && invalid.body == #"{"error":"no such budget"}"#)
+        let refused = try await ask(port, "/undrain", method: "POST")
+        #expect(refused.status == 409 && refused.body == #"{"error":"the node is stopping"}"#)
+        let read = try await ask(port, "/drain")
+        #expect(read.status == 405 && read.allow == "POST")
+        let page = try await ask(port, "/drain", method: "POST", origin: "https://example.org")
+        #expect(page.status == 403)
         await admin.stop()
     }
 

@@ -58,6 +58,9 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
                 "namespace[prefix \"citizen:notifications\"].retention: best_effort publications are not stored"
             ),
             ("# compression = false", "compression = true", "compression = true: not built in this version"),
+            ("spread = 0.4", "spread = 2", "drain.spread = 2: must be 0.0...1.0"),
+            ("budget = \"30s\"", "budget = \"2h\"", "drain.budget = \"2h\": must be 0s (at once) or 100ms...1h"),
+            ("redirect_above = 0.0", "redirect_above = -0.5", "limits.redirect_above = -0.5: must be 0.0...1.0"),
             ("token_secret = \"\"", "token_secret = \"quetzal\"", "auth.token_secret: tokens are not verified by this"),
             ("sync = \"always\"", "sync = \"often\"", "log.sync = \"often\": must be one of \"always\", \"everysec\""),
             ("sync = \"always\"", "sync_guaranteed = \"always\"", "log.sync_guaranteed = \"always\": unknown key"),

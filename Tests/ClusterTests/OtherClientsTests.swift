@@ -72,6 +72,45 @@ extension RealProcesses {
         }
 
         @Test(
+            "LB-07 GW-09 centrifuge-python: its node is drained and says 3001, and after undrain it has missed nothing",
+            .enabled(if: hasPython, "needs a Python with centrifuge-python; see VENCEJO_PYTHON"),
+            .timeLimit(.minutes(5))
+        )
+        func centrifugeDrained() async throws {
+            try await ProcessCluster.run { cluster in
+                try await cluster.startAndAwaitReady()
+                let room = "python:drain"
+                try await Python.with("centrifuge_recover.py", [cluster.nodes[0].url, room]) { _, lines in
+                    func events(_ name: String) -> [[String: Any]] {
+                        lines.all.compactMap { line in
+                            let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+                            return object?["event"] as? String == name ? object : nil
+                        }
+                    }
+                    #expect(try await eventually(within: 30) { events("subscribed").count == 1 }, "\(lines.all)")
+                    let publisher = try await cluster.client(2, alone: true)
+                    for number in 1...20 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
+                    let config = ["--config", cluster.configurationPath]
+                    let drained = try await Executable.run(["drain", "n1"] + config)
+                    #expect(drained.exit == .code(0), "\(drained.lines)")
+                    let isTold = try await eventually(within: 10) {
+                        events("connecting").contains { $0["code"] as? Int == 3001 }
+                    }
+                    #expect(isTold, "\(lines.all.filter { !$0.contains("pub") })")
+                    for number in 21...60 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
+                    #expect(try await Executable.run(["undrain", "n1"] + config).exit == .code(0))
+                    let isResumed = try await eventually(within: 30) { events("publication").count >= 60 }
+                    #expect(isResumed, "\(lines.all.suffix(9))")
+                    let numbers = events("publication").compactMap { ($0["data"] as? [String: Any])?["n"] as? Int }
+                    #expect(numbers == Array(1...60), "in order, each once")
+                    let subscribed = try #require(events("subscribed").last)
+                    #expect(subscribed["recovering"] as? Bool == true && subscribed["recovered"] as? Bool == true)
+                    await publisher.close()
+                }
+            }
+        }
+
+        @Test(
             "P-06 RA-32 GW-01 GW-13 the websockets library speaks /ws across nodes",
             .enabled(if: hasPython, "needs a Python with websockets; see VENCEJO_PYTHON"),
             .timeLimit(.minutes(3)),

@@ -10,6 +10,7 @@ import WebSocket
 final class PlainSocket: Sendable {
     private struct State {
         var received: [String] = []
+        var closeCode: UInt16?
         var isEnded = false
     }
 
@@ -25,11 +26,19 @@ final class PlainSocket: Sendable {
     }
 
     /// Connects to `target` on loopback and upgrades. When the answer is not 101 the socket is closed and `status`
-    /// says what it was; 0 for a connection that ended without an answer.
-    static func connect(_ port: Int, _ target: String, headers: [(name: String, value: String)] = []) throws
-        -> PlainSocket
-    {
+    /// says what it was; 0 for a connection that ended without an answer. With a `receiveBuffer` of the kernel, nothing
+    /// is read until `read` is called.
+    static func connect(
+        _ port: Int,
+        _ target: String,
+        headers: [(name: String, value: String)] = [],
+        receiveBuffer: Int32 = 0
+    ) throws -> PlainSocket {
         let descriptor = try dial(port)
+        if receiveBuffer > 0 {
+            var size = receiveBuffer
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+        }
         var request: [UInt8] = []
         _ = ClientHandshake.appendRequest(
             host: "127.0.0.1:\(port)",
@@ -42,14 +51,14 @@ final class PlainSocket: Sendable {
         var head: [UInt8] = []
         var byte: UInt8 = 0
         while !head.suffix(4).elementsEqual(Array("\r\n\r\n".utf8)), head.count < 16_384 {
-            guard read(descriptor, &byte, 1) == 1 else { break }
+            guard Glibc.read(descriptor, &byte, 1) == 1 else { break }
             head.append(byte)
         }
         let words = String(decoding: head, as: UTF8.self).split(separator: " ")
         let status = words.count > 1 ? Int(words[1]) ?? 0 : 0
         let socket = PlainSocket(descriptor: descriptor, status: status)
         if status == 101 {
-            Thread.detachNewThread { socket.readFrames() }
+            if receiveBuffer == 0 { socket.read() }
         } else {
             socket.state.withLock { $0.isEnded = true }
             shutdown(descriptor, Int32(SHUT_RDWR))
@@ -93,12 +102,15 @@ final class PlainSocket: Sendable {
         }
     }
 
+    /// Reads from here on.
+    func read() { Thread.detachNewThread { self.readFrames() } }
+
     private func readFrames() {
         var parser = FrameParser(role: .client, maxMessageSize: 1 << 20)
         var buffer: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 64 << 10)
         while true {
-            let count = read(descriptor, &chunk, chunk.count)
+            let count = Glibc.read(descriptor, &chunk, chunk.count)
             if count < 0, errno == EAGAIN || errno == EINTR { continue }
             guard count > 0 else { break }
             buffer += chunk[..<count]
@@ -110,7 +122,9 @@ final class PlainSocket: Sendable {
                     case .text, .binary:
                         let text = String(decoding: event.payload(in: raw), as: UTF8.self)
                         state.withLock { $0.received.append(text) }
-                    case .close: isClosed = true
+                    case .close:
+                        isClosed = true
+                        state.withLock { $0.closeCode = event.closeCode?.rawValue }
                     case .ping, .pong: break
                     }
                 }
@@ -130,6 +144,8 @@ final class PlainSocket: Sendable {
     /// All text frames so far.
     var received: [String] { state.withLock { $0.received } }
     var isEnded: Bool { state.withLock { $0.isEnded } }
+    /// Of the server's close frame.
+    var closeCode: UInt16? { state.withLock { $0.closeCode } }
 
     /// The same as JSON objects.
     var objects: [[String: Any]] {

@@ -115,7 +115,7 @@ struct UpgradeTests {
         c.send("GET /ws HTTP/1.1\r\nHost: x\r\n\r\n")
         let refusal = c.response()
         #expect(refusal.status == 503)
-        #expect(refusal.head.contains("Retry-After: 5"))
+        #expect(refusal.head.contains("Retry-After: "))
         #expect(a.ask(#"{"id":2,"ping":{}}"#, id: 2) == #"{"id":2,"ping":{}}"#)
         await node.stop()
     }

@@ -6,7 +6,7 @@ import Rooms
 
 /// Random peer messages of every case, for round trips and as seeds of the fuzzers.
 struct RandomMessages {
-    static let cases = 38
+    static let cases = 39
     static let raftCases = 10
     var random: Xoshiro256
 
@@ -122,6 +122,7 @@ struct RandomMessages {
         case 33: return .controlRequest(token: number(), .forget(id(&random)))
         case 34: return .controlReply(token: number(), .accepted)
         case 35: return .controlReply(token: number(), .refused("no: \(number())"))
+        case 36: return .standing(mayLead: flip())
         default:
             let moves = list(20) { source in
                 ControlReply.Move(

@@ -101,6 +101,22 @@ extension Simulation {
         case .join: join()
         case .leave: leave()
         case .rearrange: rearrange()
+        case .resign: resign(someNode())
+        }
+    }
+
+    /// A node leaves and, after a while, stays after all; it may have died in between.
+    private func resign(_ node: SimulatedNode) {
+        guard node.isRunning else { return }
+        let led = node.brokers.map(\.leadershipsToHandOver).reduce(0, +)
+        for broker in node.brokers { broker.resign() }
+        let brokers = node.brokers
+        until(faultChance.milliseconds(100...3000)) { [unowned self] in
+            let isSame = node.isRunning && zip(brokers, node.brokers).allSatisfy { $0 === $1 }
+            guard isSame else { return }
+            let left = brokers.map(\.leadershipsToHandOver).reduce(0, +)
+            if led > 0, left == 0 { sometimes.note(.resigned) }
+            for broker in brokers { broker.standAgain() }
         }
     }
 

@@ -43,7 +43,7 @@ package struct SimulationOptions: Sendable {
 enum Fault: Int, CaseIterable {
     case kill, powerCut, dieInStorage, pause, blackout
     case split, isolate, oneWay, blackhole, reset, slowLink, swizzle
-    case diskStall, diskFull, bitFlip, clockJump, leaderChurn
+    case diskStall, diskFull, bitFlip, clockJump, leaderChurn, resign
     case join, leave, rearrange
 }
 

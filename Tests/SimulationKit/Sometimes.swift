@@ -4,6 +4,7 @@ package enum Sometimes: String, CaseIterable, Sendable {
     case ownerChanged = "owner changed"
     case ownerChangedInFlight = "owner changed with publishes in flight"
     case leadershipReturned = "leadership went back to the preferred owner"
+    case resigned = "a node that leaves handed everything over"
     case duplicateAcrossFailover = "duplicate recognized after a change of owner"
     case duplicateAnswered = "duplicate recognized"
     case producerFenced = "old producer epoch fenced"

@@ -185,7 +185,7 @@ extension Fault {
     /// Needs a second node.
     var isBetweenNodes: Bool {
         switch self {
-        case .split, .isolate, .oneWay, .blackhole, .reset, .slowLink, .swizzle, .leaderChurn: true
+        case .split, .isolate, .oneWay, .blackhole, .reset, .slowLink, .swizzle, .leaderChurn, .resign: true
         default: false
         }
     }

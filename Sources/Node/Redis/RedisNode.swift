@@ -111,16 +111,26 @@ extension NodeService {
             started: started,
             shards: shards
         )
+        let drain = NodeDrain(
+            edges: zip(shards.all, edges).map { NodeDrain.Edge(shard: $0, gateway: $1) },
+            leadership: nil,
+            settings: configuration.drain,
+            name: own.id,
+            events: events,
+            logger: logger
+        )
         let admin = try await startAdmin(
             configuration,
             own: own,
             routes: AdminRoutes(
-                metrics: { await report.metrics() },
+                metrics: { await report.metrics() + drain.family() },
                 live: { report.live() },
-                ready: { await report.ready() },
-                cluster: { await report.status().json() },
+                ready: { await drain.readiness { await report.ready() } },
+                cluster: { await drain.complete(await report.status()).json() },
                 redis: { await bridge.health() },
-                status: { await report.status().json() }
+                status: { await drain.complete(await report.status()).json() },
+                drain: { await drain.begin(budget: $0) },
+                undrain: { await drain.cancel() }
             ),
             logger: logger
         )
@@ -131,10 +141,10 @@ extension NodeService {
                 "shards": "\(shards.count)", "ms": "\((MonotonicClock.now() - started).milliseconds)",
             ]
         )
-        await stopRequested()
+        await stopRequested(logger)
 
         logger.notice("node is stopping", metadata: ["node": "\(own.id)"])
-        await gateway.closeListener()
+        await drain.finish()
         await gateway.stop()
         await admin?.stop()
         await bridge.stop()
