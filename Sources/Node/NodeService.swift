@@ -71,6 +71,9 @@ package enum NodeService {
         let lobby = Lobby(formation: formation)
         var mesh: Mesh?
         if configuration.mode == .cluster, members.count > 1 {
+            var settings = MeshSettings()
+            // Thirty keepalives.
+            settings.maxSilence = .seconds(3)
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(
@@ -83,6 +86,7 @@ package enum NodeService {
                 host: host,
                 port: own.meshPort,
                 peers: members.filter { $0.id != name }.map { MeshPeer(name: $0.id, host: $0.host, port: $0.meshPort) },
+                settings: settings,
                 logger: logger,
                 admit: { lobby.refusal(name: $0, node: $1) },
                 onEvent: { lobby.receive($0) }
