@@ -156,7 +156,7 @@ let package = Package(
         .executableTarget(
             name: "bench",
             dependencies: [
-                "Primitives", "WebSocket", "CPosixShims", "HistoryChecker", histogram,
+                "Locks", "Primitives", "WebSocket", "CPosixShims", "HistoryChecker", histogram,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "bench",

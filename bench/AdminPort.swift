@@ -4,11 +4,11 @@ import Primitives
 
 /// What a benchmark asks of a node's admin port. All knowledge of its answers is here.
 enum AdminPort {
-    static func isReady(_ port: UInt16) -> Bool { get("/health/ready", port: port)?.status == 200 }
+    static func isReady(_ node: ClusterFile.Node) -> Bool { get("/health/ready", node)?.status == 200 }
 
     /// The index in `nodes` of the node that leads the room's partition; nil when the status does not tell.
-    static func owner(of room: String, askingPort port: UInt16, nodes: [String], partitions: Int) -> Int? {
-        guard let answer = get("/status", port: port), answer.status == 200 else { return nil }
+    static func owner(of room: String, asking node: ClusterFile.Node, nodes: [String], partitions: Int) -> Int? {
+        guard let answer = get("/status", node), answer.status == 200 else { return nil }
         return owner(of: room, status: answer.body, nodes: nodes, partitions: partitions)
     }
 
@@ -38,8 +38,9 @@ enum AdminPort {
     }
 
     /// A blocking GET with a short deadline; nil when nobody answers.
-    static func get(_ path: String, port: UInt16) -> (status: Int, body: Data)? {
-        guard let descriptor = try? connectBlocking(port: port, timeoutMilliseconds: 1000) else { return nil }
+    static func get(_ path: String, _ node: ClusterFile.Node) -> (status: Int, body: Data)? {
+        let socket = try? connectBlocking(host: node.host, port: node.adminPort, timeoutMilliseconds: 1000)
+        guard let descriptor = socket else { return nil }
         defer { close(descriptor) }
         let request = Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8)
         guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }

@@ -1,9 +1,10 @@
-/// The cluster.toml of a cluster under test: everything on loopback, and whatever a benchmark would only be throttled
+/// The cluster.toml of a cluster under test: everything on loopback or in namespaces of its own, and whatever a benchmark would only be throttled
 /// by switched off. What is not set here has the server's defaults, so that figures are those of the product as
 /// shipped.
 struct ClusterFile {
     struct Node {
         var id: String
+        var host = loopbackHost
         var gatewayPort: UInt16
         var meshPort: UInt16
         /// 0: the one after `meshPort`.
@@ -53,7 +54,7 @@ struct ClusterFile {
 
                 [[node]]
                 id = "\(node.id)"
-                host = "127.0.0.1"
+                host = "\(node.host)"
                 zone = "z\(index + 1)"
                 gateway_port = \(node.gatewayPort)
                 resp_port = \(node.respPort)
@@ -86,6 +87,18 @@ struct ClusterFile {
                 sentinels = [\(sentinels)]
                 sentinel_master = "\(RedisReplication.masterName)"
                 wait_replicas = \(redis.waitReplicas)
+
+                """
+        }
+        if nodes.contains(where: { $0.host != loopbackHost }) {
+            // In network namespaces that lead nowhere else.
+            out += """
+
+                [auth]
+                allow_anonymous_on_public = true
+
+                [admin]
+                host = "0.0.0.0"
 
                 """
         }

@@ -2,9 +2,36 @@ import Histogram
 import HistoryChecker
 import Primitives
 
-/// One open-loop publisher and one resuming subscriber a room, over connections that move away from dead nodes.
+/// Who publishes where, and who subscribes.
+struct LoadLayout {
+    struct Client: Equatable {
+        /// The index of its room.
+        var room: Int
+        var node: Int
+    }
+
+    var rooms: [String]
+    var publishers: [Client]
+    var subscribers: [Client]
+    /// A client whose node is gone waits for it; otherwise it goes to the next one.
+    var isPinned = false
+    /// Messages of a publisher that are due at the same time.
+    var burst: UInt64 = 1
+
+    /// One publisher and one subscriber a room, at neighbouring nodes.
+    static func spread(_ rooms: [String], over nodes: Int) -> Self {
+        Self(
+            rooms: rooms,
+            publishers: rooms.indices.map { Client(room: $0, node: $0 % nodes) },
+            subscribers: rooms.indices.map { Client(room: $0, node: ($0 + 1) % nodes) }
+        )
+    }
+}
+
+/// Open-loop publishers and resuming subscribers.
 final class FailoverLoad {
     let cluster: VencejoCluster
+    let layout: LoadLayout
     let roomNumbers: [(name: String, number: UInt32)]
     private let interval: UInt64
     private let size: Int
@@ -31,36 +58,45 @@ final class FailoverLoad {
     static let window = 48
     /// A publish without an answer is repeated after this.
     static let answerTimeout: UInt64 = 2_000_000_000
+    /// A connection that is not usable after this is opened anew.
+    static let openTimeout: UInt64 = 1_000_000_000
     static let retryDelay: UInt64 = 20_000_000
     /// A publisher that is refused again and again asks less and less often: not to load what tries to recover.
     static let longestRetryDelay: UInt64 = 160_000_000
 
     /// `name` begins the rooms' names.
-    init(
+    convenience init(
         cluster: VencejoCluster,
         name: String = "failover",
         roomCount: Int,
         interval: UInt64,
         size: Int
     ) throws {
+        let rooms = (0..<roomCount).map { "\(name)-\($0)" }
+        let layout = LoadLayout.spread(rooms, over: cluster.file.nodes.count)
+        try self.init(cluster: cluster, layout: layout, interval: interval, size: size)
+    }
+
+    init(cluster: VencejoCluster, layout: LoadLayout, interval: UInt64, size: Int) throws {
         self.cluster = cluster
+        self.layout = layout
         self.interval = interval
         self.size = size
         loop = try LoadLoop()
         var table = SymbolTable()
-        roomNumbers = (0..<roomCount).map { index in
-            let room = "\(name)-\(index)"
-            return (room, table.number(of: room))
-        }
+        roomNumbers = layout.rooms.map { ($0, table.number(of: $0)) }
         rooms = table
     }
 
     /// Connects everyone and waits until every subscriber has its position.
     func start() throws {
-        let nodes = cluster.file.nodes.count
-        for (index, room) in roomNumbers.enumerated() {
-            publishers.append(RoomPublisher(room: room.name, number: room.number, node: index % nodes))
-            subscribers.append(RoomSubscriber(room: room.name, number: room.number, node: (index + 1) % nodes))
+        for (index, client) in layout.publishers.enumerated() {
+            let room = roomNumbers[client.room]
+            publishers.append(RoomPublisher(index: index, room: room.name, number: room.number, node: client.node))
+        }
+        for (index, client) in layout.subscribers.enumerated() {
+            let room = roomNumbers[client.room]
+            subscribers.append(RoomSubscriber(index: index, room: room.name, number: room.number, node: client.node))
         }
         loop.onReady = { [unowned self] connection in
             if connection.tag >= 0 {
@@ -69,11 +105,10 @@ final class FailoverLoad {
         }
         loop.onClose = { [unowned self] connection in
             reconnects += 1
-            let nodes = cluster.file.nodes.count
             if connection.tag >= 0 {
-                subscribers[connection.tag].isClosed(nodes: nodes, now: Clock.now())
+                subscribers[connection.tag].isClosed(self, Clock.now())
             } else {
-                publishers[-connection.tag - 1].isClosed(nodes: nodes, now: Clock.now())
+                publishers[-connection.tag - 1].isClosed(self, Clock.now())
             }
         }
         loop.onMessage = { [unowned self] connection, payload in
@@ -100,6 +135,17 @@ final class FailoverLoad {
     /// Every room has had an acknowledgement since then.
     func isAcknowledged(since time: Instant) -> Bool {
         publishers.allSatisfy { $0.lastAcknowledged > time.nanoseconds }
+    }
+
+    /// Every client of the node has been served since then.
+    func isServed(node: Int, since time: Instant) -> Bool {
+        for (index, client) in layout.publishers.enumerated() where client.node == node {
+            guard publishers[index].lastAcknowledged > time.nanoseconds else { return false }
+        }
+        for (index, client) in layout.subscribers.enumerated() where client.node == node {
+            guard subscribers[index].lastReceived > time.nanoseconds else { return false }
+        }
+        return true
     }
 
     /// Keeps the load going for `seconds`, or until `isOver`.
@@ -138,8 +184,18 @@ final class FailoverLoad {
     }
 
     func open(_ node: Int, tag: Int) -> Connection? {
-        try? loop.openWebSocket(port: cluster.file.nodes[node].gatewayPort, tag: tag)
+        let place = cluster.file.nodes[node]
+        return try? loop.openWebSocket(host: place.host, port: place.gatewayPort, tag: tag)
     }
+
+    /// Gives up a connection that does not become usable.
+    func abandon(_ connection: Connection) {
+        reconnects += 1
+        loop.close(connection)
+    }
+
+    /// Where a client goes whose node is gone.
+    func next(after node: Int) -> Int { layout.isPinned ? node : (node + 1) % cluster.file.nodes.count }
 
     func subscribe(_ connection: Connection, _ room: String, after position: (epoch: String, offset: UInt64)?) {
         loop.subscribe(connection, room: room, after: position)
@@ -157,18 +213,18 @@ final class FailoverLoad {
     }
 
     /// The next message's number.
-    func makeMessage(room: UInt32, due time: UInt64) -> UInt64 {
+    func makeMessage(room: UInt32, publisher: UInt32, due time: UInt64) -> UInt64 {
         let number = UInt64(publishes.count + 1)
         due.append(time)
         publishes.append(
             HistoryRecord(
                 invoked: .distantFuture,
                 returned: .distantFuture,
-                process: room,
+                process: publisher,
                 kind: .publish,
                 room: room,
                 // The idempotency key makes it a producer without a sequence.
-                producer: UInt64(room),
+                producer: UInt64(publisher),
                 message: number,
                 outcome: .info
             )

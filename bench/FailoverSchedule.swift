@@ -57,7 +57,7 @@ struct FailoverSchedule {
         load.run(seconds: restartAfter) { false }
         try cluster.servers[victim].start()
         fault.restarted = Clock.instant()
-        let probe = ReadinessProbe(port: cluster.file.nodes[victim].adminPort, patience: patience)
+        let probe = ReadinessProbe(cluster.file.nodes[victim], patience: patience)
         load.run(seconds: patience) { probe.isReady }
         if probe.isReady { fault.ready = Clock.instant() }
         return fault
@@ -67,7 +67,7 @@ struct FailoverSchedule {
         for node in cluster.file.nodes {
             let owner = AdminPort.owner(
                 of: room,
-                askingPort: node.adminPort,
+                asking: node,
                 nodes: cluster.file.nodes.map(\.id),
                 partitions: cluster.file.partitions
             )
@@ -78,14 +78,14 @@ struct FailoverSchedule {
 }
 
 /// Asks a node whether it is ready from a thread of its own, so that a slow answer does not stop the load.
-private final class ReadinessProbe: Sendable {
+final class ReadinessProbe: Sendable {
     private let state = Atomic<Bool>(false)
 
-    init(port: UInt16, patience: Double) {
+    init(_ node: ClusterFile.Node, patience: Double) {
         let deadline = Clock.now() + UInt64(patience * 1e9)
         Thread.detachNewThread { [self] in
             while Clock.now() < deadline {
-                if AdminPort.isReady(port) {
+                if AdminPort.isReady(node) {
                     state.store(true, ordering: .releasing)
                     return
                 }

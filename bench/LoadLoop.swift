@@ -36,12 +36,18 @@ final class LoadLoop {
     // MARK: Connections
 
     /// Opens a WebSocket and sends the connect command; `onReady` follows.
-    func openWebSocket(port: UInt16, tag: Int, source: UInt8 = 1) throws -> Connection {
-        let connection = try add(try connectNonBlocking(port: port, source: source), tag: tag, framing: .httpHead)
+    func openWebSocket(
+        host: String = loopbackHost,
+        port: UInt16,
+        tag: Int,
+        source: UInt8 = 1
+    ) throws -> Connection {
+        let socket = try connectNonBlocking(host: host, port: port, source: source)
+        let connection = try add(socket, tag: tag, framing: .httpHead)
         opening += 1
         connection.output.append(
             contentsOf: """
-                GET /connection/websocket HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nUpgrade: websocket\r\n\
+                GET /connection/websocket HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\n\
                 Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                 Sec-WebSocket-Version: 13\r\n\r\n
                 """.utf8

@@ -68,7 +68,7 @@ struct Profile {
         Profile(
             name: "failover",
             answers: "longest silence, nothing acknowledged lost",
-            commands: [["failover"], ["compare", "--workloads", "failover"]]
+            commands: [["failover"], ["faults"], ["compare", "--workloads", "failover"]]
         ),
         Profile(
             name: "resume storm",
@@ -95,6 +95,10 @@ struct List: ParsableCommand {
                 [
                     "failover", "open-loop publishers, kill -9 of the owner",
                     "longest silence, nothing acknowledged lost",
+                ],
+                [
+                    "faults", "nodes in network namespaces, faults one after the other",
+                    "longest silences, one history, nothing lost",
                 ],
                 ["idle", "N idle connections, then a burst to each", "memory per connection, before and after"],
                 ["redis", "Redis commands and Pub/Sub at one node's shim", "rate and CPU each, beside redis-server"],

@@ -51,7 +51,7 @@ struct ReadBack {
                     }
                 }
             }
-            let connection = try loop.openWebSocket(port: node.gatewayPort, tag: 0)
+            let connection = try loop.openWebSocket(host: node.host, port: node.gatewayPort, tag: 0)
             guard loop.turn(seconds: 10, until: { connection.state == .ready || state.isClosed }), !state.isClosed
             else {
                 throw BenchError("cannot read back from node \(node.id)")

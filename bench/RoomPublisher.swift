@@ -12,8 +12,11 @@ struct RoomPublisher {
 
     let room: [UInt8]
     let number: UInt32
+    /// Its own number, from 1.
+    let publisher: UInt32
     private var node: Int
     private var connection: Connection?
+    private var openedAt: UInt64 = 0
     private var reconnectAt: UInt64 = 0
     var nextDue: UInt64 = 0
     /// Messages that were never sent, oldest first.
@@ -28,7 +31,8 @@ struct RoomPublisher {
     private var pause: UInt64 = 0
     private var resumeAt: UInt64 = 0
 
-    init(room: String, number: UInt32, node: Int) {
+    init(index: Int, room: String, number: UInt32, node: Int) {
+        publisher = UInt32(index + 1)
         self.room = Array(room.utf8)
         self.number = number
         self.node = node
@@ -39,7 +43,9 @@ struct RoomPublisher {
     /// Makes the messages that are due by `now`.
     mutating func schedule(_ now: UInt64, _ interval: UInt64, _ load: FailoverLoad) {
         while nextDue <= now {
-            waiting.append(load.makeMessage(room: number, due: nextDue))
+            for _ in 0..<load.layout.burst {
+                waiting.append(load.makeMessage(room: number, publisher: publisher, due: nextDue))
+            }
             nextDue += interval
         }
     }
@@ -48,11 +54,18 @@ struct RoomPublisher {
     mutating func pump(_ now: UInt64, _ load: FailoverLoad) {
         guard let connection else {
             guard now >= reconnectAt else { return }
-            self.connection = load.open(node, tag: -Int(number))
-            if self.connection == nil { isClosed(nodes: load.cluster.file.nodes.count, now: now) }
+            self.connection = load.open(node, tag: -Int(publisher))
+            openedAt = now
+            if self.connection == nil { isClosed(load, now) }
             return
         }
-        guard connection.state == .ready else { return }
+        guard connection.state == .ready else {
+            if now - openedAt > FailoverLoad.openTimeout {
+                load.abandon(connection)
+                isClosed(load, now)
+            }
+            return
+        }
         while let oldest = sent.first, now - oldest.at > FailoverLoad.answerTimeout {
             again.append((oldest.message, now))
             sent.removeFirst()
@@ -78,10 +91,10 @@ struct RoomPublisher {
         sent.append(Sent(command: load.send(connection, room, message), message: message, at: now))
     }
 
-    /// The connection is gone: what had no answer is sent again, in order, to another node.
-    mutating func isClosed(nodes: Int, now: UInt64) {
+    /// The connection is gone: what had no answer is sent again, in order, wherever it goes next.
+    mutating func isClosed(_ load: FailoverLoad, _ now: UInt64) {
         connection = nil
-        node = (node + 1) % nodes
+        node = load.next(after: node)
         reconnectAt = now + FailoverLoad.retryDelay / 2
         again.append(contentsOf: sent.map { ($0.message, now) })
         again.sort { $0.message < $1.message }

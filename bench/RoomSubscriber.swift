@@ -5,15 +5,21 @@ import Primitives
 struct RoomSubscriber {
     let room: String
     let number: UInt32
+    private let index: Int
     private var node: Int
     private var connection: Connection?
+    private var openedAt: UInt64 = 0
     private var reconnectAt: UInt64 = 0
     private var resubscribeAt = UInt64.max
     private var position: (epoch: String, offset: UInt64)?
     private var epoch: UInt32 = 0
     private(set) var isSubscribed = false
+    private(set) var lastReceived: UInt64 = 0
+    /// The process number of the first subscriber, in the history.
+    static let firstProcess: UInt32 = 100_001
 
-    init(room: String, number: UInt32, node: Int) {
+    init(index: Int, room: String, number: UInt32, node: Int) {
+        self.index = index
         self.room = room
         self.number = number
         self.node = node
@@ -22,11 +28,19 @@ struct RoomSubscriber {
     mutating func pump(_ now: UInt64, _ load: FailoverLoad) {
         guard let connection else {
             guard now >= reconnectAt else { return }
-            self.connection = load.open(node, tag: Int(number) - 1)
-            if self.connection == nil { isClosed(nodes: load.cluster.file.nodes.count, now: now) }
+            self.connection = load.open(node, tag: index)
+            openedAt = now
+            if self.connection == nil { isClosed(load, now) }
             return
         }
-        guard connection.state == .ready, now >= resubscribeAt else { return }
+        guard connection.state == .ready else {
+            if now - openedAt > FailoverLoad.openTimeout {
+                load.abandon(connection)
+                isClosed(load, now)
+            }
+            return
+        }
+        guard now >= resubscribeAt else { return }
         resubscribeAt = .max
         load.subscribe(connection, room, after: position)
     }
@@ -35,9 +49,9 @@ struct RoomSubscriber {
         loop.subscribe(connection, room: room, after: position)
     }
 
-    mutating func isClosed(nodes: Int, now: UInt64) {
+    mutating func isClosed(_ load: FailoverLoad, _ now: UInt64) {
         connection = nil
-        node = (node + 1) % nodes
+        node = load.next(after: node)
         reconnectAt = now + FailoverLoad.retryDelay / 2
         resubscribeAt = .max
     }
@@ -80,6 +94,7 @@ struct RoomSubscriber {
 
     private mutating func received(_ offset: UInt64, _ message: UInt64, _ now: UInt64, _ load: FailoverLoad) {
         record(.receive, offset: offset, message: message, now, load)
+        lastReceived = now
         position?.offset = offset
     }
 
@@ -88,7 +103,7 @@ struct RoomSubscriber {
             HistoryRecord(
                 invoked: Instant(nanoseconds: now),
                 returned: Instant(nanoseconds: now),
-                process: 100_000 + number,
+                process: Self.firstProcess + UInt32(index),
                 kind: kind,
                 room: number,
                 epoch: epoch,

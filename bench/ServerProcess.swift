@@ -70,6 +70,12 @@ final class ServerProcess {
         _ = Glibc.kill(pid, SIGKILL)
     }
 
+    /// SIGTERM, SIGSTOP or SIGCONT.
+    func signal(_ number: Int32) {
+        guard pid > 0 else { return }
+        _ = Glibc.kill(pid, number)
+    }
+
     /// Whether it still runs; reaps it when it does not.
     var isRunning: Bool {
         guard pid > 0 else { return false }

@@ -1,11 +1,21 @@
 import Glibc
 
+/// Where servers under test listen, unless they have a network of their own.
+let loopbackHost = "127.0.0.1"
+
 /// A loopback address; the last byte chooses among 127.0.0.1 to 127.0.0.254.
 func loopback(port: UInt16, last: UInt8 = 1) -> sockaddr_in {
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = port.bigEndian
     address.sin_addr.s_addr = (UInt32(127) << 24 | UInt32(last)).bigEndian
+    return address
+}
+
+/// An IPv4 address in digits and dots.
+func socketAddress(host: String, port: UInt16) throws -> sockaddr_in {
+    var address = loopback(port: port)
+    guard inet_pton(AF_INET, host, &address.sin_addr) == 1 else { throw BenchError("\(host) is no IPv4 address") }
     return address
 }
 
@@ -41,22 +51,24 @@ func freePorts(count: Int) throws -> [UInt16] {
 }
 
 /// A connected blocking socket whose reads and writes give up after `timeoutMilliseconds`.
-func connectBlocking(port: UInt16, timeoutMilliseconds: Int) throws -> Int32 {
+func connectBlocking(host: String = loopbackHost, port: UInt16, timeoutMilliseconds: Int) throws -> Int32 {
+    let address = try socketAddress(host: host, port: port)
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw BenchError("no socket: \(lastError())") }
     var time = timeval(tv_sec: timeoutMilliseconds / 1000, tv_usec: (timeoutMilliseconds % 1000) * 1000)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
     setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
-    guard withSocketAddress(loopback(port: port), { connect(descriptor, $0, $1) }) == 0 else {
+    guard withSocketAddress(address, { connect(descriptor, $0, $1) }) == 0 else {
         let error = lastError()
         close(descriptor)
-        throw BenchError("port \(port): \(error)")
+        throw BenchError("\(host):\(port): \(error)")
     }
     return descriptor
 }
 
 /// A non-blocking socket that is connected or connecting, from the loopback address `source` (1 to 254).
-func connectNonBlocking(port: UInt16, source: UInt8 = 1) throws -> Int32 {
+func connectNonBlocking(host: String = loopbackHost, port: UInt16, source: UInt8 = 1) throws -> Int32 {
+    let address = try socketAddress(host: host, port: port)
     let descriptor = socket(
         AF_INET,
         Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue),
@@ -71,11 +83,11 @@ func connectNonBlocking(port: UInt16, source: UInt8 = 1) throws -> Int32 {
         setsockopt(descriptor, Int32(IPPROTO_IP), bindAddressNoPort, &on, socklen_t(MemoryLayout<Int32>.size))
         _ = withSocketAddress(loopback(port: 0, last: source)) { bind(descriptor, $0, $1) }
     }
-    let outcome = withSocketAddress(loopback(port: port)) { connect(descriptor, $0, $1) }
+    let outcome = withSocketAddress(address) { connect(descriptor, $0, $1) }
     guard outcome == 0 || errno == EINPROGRESS else {
         let error = lastError()
         close(descriptor)
-        throw BenchError("port \(port): \(error)")
+        throw BenchError("\(host):\(port): \(error)")
     }
     return descriptor
 }

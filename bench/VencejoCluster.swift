@@ -18,12 +18,22 @@ final class VencejoCluster {
         return access(String(candidate), X_OK) == 0 ? String(candidate) : nil
     }
 
+    /// Where a node runs.
+    struct Place {
+        var host = loopbackHost
+        /// What starts the program there, before its own arguments.
+        var launcher: [String] = []
+        /// nil: a directory of the workspace.
+        var dataDirectory: String?
+    }
+
     /// Starts `nodeCount` nodes and waits until each of them is ready.
     init(
         name: String,
         nodeCount: Int,
         binary: String,
         workspace: Workspace,
+        places: [Place] = [],
         hasRedisClients: Bool = false,
         redis: ClusterFile.Redis? = nil,
         threads: Int? = nil
@@ -31,15 +41,17 @@ final class VencejoCluster {
         var nodes: [ClusterFile.Node] = []
         let ports = try freePorts(count: nodeCount * 5)
         for index in 0..<nodeCount {
+            let place = index < places.count ? places[index] : Place()
             nodes.append(
                 ClusterFile.Node(
                     id: "n\(index + 1)",
+                    host: place.host,
                     gatewayPort: ports[index * 5],
                     meshPort: ports[index * 5 + 1],
                     gossipPort: ports[index * 5 + 4],
                     adminPort: ports[index * 5 + 2],
                     respPort: hasRedisClients ? ports[index * 5 + 3] : 0,
-                    dataDirectory: try workspace.subdirectory("\(name)/n\(index + 1)")
+                    dataDirectory: try place.dataDirectory ?? workspace.subdirectory("\(name)/n\(index + 1)")
                 )
             )
         }
@@ -47,11 +59,12 @@ final class VencejoCluster {
         file.threads = threads
         self.file = file
         let configuration = try workspace.write(file.text(), to: "\(name)/cluster.toml")
-        for node in nodes {
+        for (index, node) in nodes.enumerated() {
+            let launcher = index < places.count ? places[index].launcher : []
             servers.append(
                 try ServerProcess(
                     name: node.id,
-                    arguments: [binary, "serve", "--config", configuration, "--node", node.id],
+                    arguments: launcher + [binary, "serve", "--config", configuration, "--node", node.id],
                     logPath: "\(workspace.path)/\(name)/\(node.id).log"
                 )
             )
@@ -61,7 +74,7 @@ final class VencejoCluster {
 
     func waitUntilReady(_ index: Int, seconds: Double) throws {
         let deadline = Clock.now() + UInt64(seconds * 1e9)
-        while !AdminPort.isReady(file.nodes[index].adminPort) {
+        while !AdminPort.isReady(file.nodes[index]) {
             guard servers[index].isRunning else {
                 throw BenchError("node \(servers[index].name) ended at its start:\n\(servers[index].logTail())")
             }

@@ -14,6 +14,13 @@ final class Workspace {
         path = String(cString: made)
     }
 
+    /// A directory that somebody else has made, and will remove.
+    init(existing path: String) throws {
+        isKept = true
+        guard access(path, W_OK) == 0 else { throw BenchError("cannot write to \(path)") }
+        self.path = path
+    }
+
     deinit { if !isKept { try? FileManager.default.removeItem(atPath: path) } }
 
     func subdirectory(_ name: String) throws -> String {

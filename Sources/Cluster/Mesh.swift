@@ -39,6 +39,10 @@ package final class Mesh: @unchecked Sendable {
     private var unflushed: [MeshLink] = []
     private var listener: Listener?
     private var isStopped = false
+    /// Of the last tick: near enough to now for what is measured in seconds.
+    private(set) var now = Instant.zero
+    /// Silence counts from here on: while this loop stood still, it heard nobody.
+    private var listeningSince = Instant.zero
     private var random: Xoshiro256
     private var refusalBudget = Mesh.refusalsPerSecond
     private var refusalRefill = Instant.zero
@@ -123,6 +127,9 @@ package final class Mesh: @unchecked Sendable {
 
     private func tick(_ now: Instant) {
         guard !isStopped else { return }
+        if now - self.now > .seconds(1) { listeningSince = now }
+        self.now = now
+        if let bound = settings.maxSilence { resetSilent(bound) }
         if now - refusalRefill >= .seconds(1) {
             refusalRefill = now
             refusalBudget = Mesh.refusalsPerSecond
@@ -151,6 +158,13 @@ package final class Mesh: @unchecked Sendable {
             } else {
                 peers.append(PeerState(peer: peer, statistics: LinkStatistics(name: peer.name)))
             }
+        }
+    }
+
+    private func resetSilent(_ bound: Interval) {
+        for index in peers.indices {
+            guard let link = peers[index].link, let heard = link.lastMessage else { continue }
+            if now - max(heard, listeningSince) > bound { link.reset("nothing was heard for \(bound.milliseconds) ms") }
         }
     }
 

@@ -29,6 +29,8 @@ final class MeshLink: ByteStreamHandler {
     /// The peer's proven identity, and since when; of no meaning before `established`.
     private(set) var node = NodeID(0)
     private(set) var since = Instant.zero
+    /// When the last message came, by the mesh's tick; nil before the first one.
+    private(set) var lastMessage: Instant?
     /// When the handshake must be done.
     let deadline: Instant
     /// Why this side ends the link; the peer's reason, or the socket's, when it is nil.
@@ -243,6 +245,7 @@ final class MeshLink: ByteStreamHandler {
                         decoding: UnsafeRawBufferPointer(rebasing: frame[PeerFrame.prefixBytes...])
                     )
                     mesh.count(self) { $0.messagesIn += 1 }
+                    lastMessage = mesh.now
                     mesh.deliver(message, from: self)
                 }
             }

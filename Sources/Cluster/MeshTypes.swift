@@ -72,6 +72,10 @@ package struct MeshSettings: Sendable {
     /// The first pause before dialling again; it doubles up to `maxRetry`, and half of it is chance.
     package var minRetry = Interval.milliseconds(50)
     package var maxRetry = Interval.seconds(1)
+    /// A link that has brought messages, and then none for so long, is reset and dialled anew: after a cut TCP repeats
+    /// ever more rarely, and would find out that the way is free again only minutes later. For users that send
+    /// keepalives; nil: never.
+    package var maxSilence: Interval?
 
     package init() {}
 }

@@ -116,7 +116,7 @@ package enum LogCheck {
                     report.entries += try reader.block(position, of: segment).count
                     report.blocks += 1
                 } catch {
-                    guard case .damaged(let offset) = error else { throw failure(error, segment.name) }
+                    guard case .damaged(let offset) = error else { throw StorageError(error, segment.name) }
                     isFaulty = true
                     let next =
                         position + 1 < segment.footer.blocks.count
@@ -142,7 +142,7 @@ package enum LogCheck {
                 report.bytes += read.state.count
             case .failure(.damaged(let offset)):
                 add(snapshotDamage(name, offset, group: log.group, incarnation: log.incarnation), to: &report)
-            case .failure(let error): throw failure(error, name)
+            case .failure(let error): throw StorageError(error, name)
             }
         }
         report.groups.append(
@@ -161,14 +161,6 @@ package enum LogCheck {
     private static func add(_ damage: Damage, to report: inout CheckReport) {
         let known = report.damages.firstIndex { $0.file == damage.file && $0.offset == damage.offset }
         if let known { report.damages[known] = damage } else { report.damages.append(damage) }
-    }
-
-    private static func failure(_ error: FileReadError, _ name: String) -> StorageError {
-        switch error {
-        case .disk(let error): StorageError(error)
-        case .unsupported(let value): .unsupported(file: name, value: value)
-        case .damaged(let offset): .corrupt(Damage(.file, file: name, offset: offset))
-        }
     }
 
     private static func checkMeta<D: Disk>(
@@ -206,6 +198,16 @@ package enum LogCheck {
             try disk.synchronize(file)
         } catch {
             throw StorageError(error)
+        }
+    }
+}
+
+extension StorageError {
+    init(_ error: FileReadError, _ name: String) {
+        switch error {
+        case .disk(let error): self.init(error)
+        case .unsupported(let value): self = .unsupported(file: name, value: value)
+        case .damaged(let offset): self = .corrupt(Damage(.file, file: name, offset: offset))
         }
     }
 }

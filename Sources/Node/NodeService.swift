@@ -84,6 +84,9 @@ package enum NodeService {
         )
         var mesh: Mesh?
         if configuration.mode == .cluster {
+            var settings = MeshSettings()
+            // Thirty keepalives.
+            settings.maxSilence = .seconds(3)
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(
@@ -96,6 +99,7 @@ package enum NodeService {
                 host: host,
                 port: own.meshPort,
                 peers: peers(of: list, listed, join: join),
+                settings: settings,
                 logger: logger,
                 admit: { lobby.refusal(name: $0, node: $1) },
                 onEvent: { lobby.receive($0) }

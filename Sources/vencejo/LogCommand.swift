@@ -7,7 +7,7 @@ struct LogCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "log",
         abstract: "Look after a node's log on disk.",
-        subcommands: [Check.self]
+        subcommands: [Check.self, Compare.self]
     )
 
     /// `vencejo log check`.
@@ -73,6 +73,45 @@ struct LogCommand: AsyncParsableCommand {
                 "torn_tail":\(tail),"damages":\(list(report.damages.map { JSONPayload.quote("\($0)") })),\
                 "repairs":\(list(report.repairs.map(JSONPayload.quote))),"groups":\(list(groups))}
                 """
+        }
+    }
+
+    /// `vencejo log compare`.
+    struct Compare: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "compare",
+            abstract: "Compare the logs of several nodes, entry by entry.",
+            discussion: """
+                Replicas of a partition must have the same entry at every committed index. The nodes must not be \
+                running. Exit codes: 0 nothing committed differs, 1 something does, 2 a directory cannot be read.
+                """
+        )
+
+        @Argument(help: "The nodes' data directories.")
+        var directories: [String]
+
+        func validate() throws {
+            guard directories.count > 1 else { throw ValidationError("name at least two directories") }
+        }
+
+        func run() async throws {
+            var logs: [LogMarks] = []
+            for directory in directories {
+                let names = try? PosixDisk().list(directory)
+                guard let names, names.contains("wal"), names.contains("meta") else {
+                    Output.error("vencejo: \(directory) is not a data directory: it has no wal and meta")
+                    throw ExitCode(2)
+                }
+                do throws(StorageError) {
+                    logs.append(try LogMarks.read(disk: PosixDisk(), directory: directory))
+                } catch {
+                    Output.error("vencejo: \(directory): \(error)")
+                    throw ExitCode(2)
+                }
+            }
+            let comparison = LogComparison(logs)
+            for line in comparison.lines(directories) { Output.line(line) }
+            if !comparison.isEqual { throw ExitCode(1) }
         }
     }
 }

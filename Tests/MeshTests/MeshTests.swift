@@ -239,6 +239,23 @@ import Testing
         try await b.stop()
     }
 
+    @Test("a link that brought messages, and then none for too long, is reset and comes up again; a quiet one stays")
+    func silence() async throws {
+        var settings = MeshSettings()
+        settings.maxSilence = .milliseconds(1500)
+        let (a, b, _) = try await pair(settings: settings)
+        #expect(try await bothUp(a, b))
+        let to = b.identity.node
+        try await a.onLoop { _ = $0.send(to: to, .snapshotProgress(.control, index: 1, received: 0)) }
+        #expect(await eventually { b.seen { $0.downs } == ["a: nothing was heard for 1500 ms"] })
+        #expect(await eventually { b.seen { $0.ups } == ["a", "a"] })
+        // The new link brings nothing, as those of nodes that still wait for others: longer than the bound.
+        try await Task.sleep(for: .milliseconds(2000))
+        #expect(b.seen { $0.downs.count } == 1)
+        try await a.stop()
+        try await b.stop()
+    }
+
     @Test("a message of megabytes arrives whole; one above the frame limit is not sent; without a link none is")
     func bigMessages() async throws {
         let (a, b, _) = try await pair()

@@ -1,0 +1,146 @@
+import ArgumentParser
+import Foundation
+import Glibc
+
+/// Faults of processes, wires and disks, under load.
+struct Faults: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Runs a matrix of faults on nodes in network namespaces, and checks what the clients got.",
+        discussion: """
+            Each node runs in a network namespace of its own; a bridge joins them. Every room has publishers at two \
+            nodes, which send on schedule whether or not they are answered, and a resuming subscriber at every node; \
+            all of them stay with their node. A silence is what clients at healthy nodes notice of a fault. Cells are \
+            \(FaultCell.allCases.map(\.rawValue).joined(separator: ", ")); victims are \
+            \(FaultVictim.allCases.map(\.rawValue).joined(separator: ", ")). Needs Linux, root, ip and, to drop \
+            packets, nft. Namespaces, mounts and processes are gone when this program is, however it ends.
+            """
+    )
+
+    @Option(help: "Cells separated by commas; all by default.")
+    var cells = FaultCell.allCases.map(\.rawValue).joined(separator: ",")
+    @Option(help: "Victims separated by commas; all by default.")
+    var victims = FaultVictim.allCases.map(\.rawValue).joined(separator: ",")
+    @Option(help: "Nodes of the cluster.")
+    var nodes = 5
+    @Option(help: "Rounds of each cell and victim.")
+    var rounds: Int?
+    @Option(name: .customLong("interval-ms"), help: "Milliseconds between two bursts of a publisher.")
+    var interval: Double?
+    @Option(help: "Messages of a burst.")
+    var burst: UInt64 = 2
+    @Option(help: "Bytes of a message.")
+    var size = 128
+    @Flag(help: "One round, and faults of half the length.")
+    var quick = false
+    @Option(help: .hidden)
+    var inside: String?
+    @OptionGroup var servers: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @OptionGroup var limits: ThresholdOptions
+
+    func validate() throws {
+        let size = amount
+        guard (3...9).contains(nodes), (1...1000).contains(size.rounds), (1...1000).contains(size.interval),
+            (1...32).contains(burst), (1...60_000).contains(self.size)
+        else { throw ValidationError("a number is out of range") }
+        _ = try chosen()
+    }
+
+    private var amount: FaultMatrix.Size {
+        var amount = FaultMatrix.Size(interval: interval ?? 20, burst: burst, size: size)
+        if quick { (amount.rounds, amount.pace) = (1, 0.5) }
+        if let rounds { amount.rounds = rounds }
+        return amount
+    }
+
+    private func chosen() throws -> (cells: [FaultCell], victims: [FaultVictim]) {
+        let cells = try self.cells.split(separator: ",").map {
+            guard let cell = FaultCell(rawValue: String($0)) else { throw ValidationError("no cell named \($0)") }
+            return cell
+        }
+        let victims = try self.victims.split(separator: ",").map {
+            guard let victim = FaultVictim(rawValue: String($0)) else {
+                throw ValidationError("no victim named \($0)")
+            }
+            return victim
+        }
+        return (cells, victims)
+    }
+
+    func run() throws {
+        guard let inside else { throw ExitCode(try NamespaceSupervisor(keep: servers.keep).run()) }
+        let begin = Clock.now()
+        ChildProcesses.installCleanUp()
+        let workspace = try Workspace(existing: inside)
+        let (cells, victims) = try chosen()
+        let binary = try servers.findVencejo()
+        let scene = try FaultScene(
+            nodeCount: nodes,
+            hasDisks: cells.contains { $0.needsDisks && $0.isMissing == nil },
+            binary: binary,
+            workspace: workspace
+        )
+        let matrix = FaultMatrix(scene: scene, size: amount)
+        let outcomes = matrix.run(cells, victims)
+        let summary = FaultSummary(outcomes: outcomes, logs: matrix.compareLogs(binary: binary))
+        var report = BenchmarkReport(
+            benchmark: "faults",
+            machine: describeMachine(),
+            parameters: [
+                .init(name: "nodes", value: "\(nodes)"), .init(name: "rounds", value: "\(amount.rounds)"),
+                .init(name: "interval", value: "\(format(amount.interval))ms"),
+                .init(name: "burst", value: "\(burst)"), .init(name: "size", value: "\(size)"),
+                .init(name: "length of faults", value: format(amount.pace)),
+                .init(name: "load average", value: loadAverage()),
+                .init(name: "took", value: "\(Int(Double(Clock.now() - begin) / 1e9))s"),
+            ],
+            measurements: summary.measurements,
+            goals: summary.goals
+        )
+        report.details = summary.details
+        report.breaches = summary.breaches
+        report.breaches += report.goals.filter { $0.isMet == false }.map {
+            "target missed: \($0.name): \($0.required); \($0.measured.map(format) ?? "") ms"
+        }
+        try output.finish(report, limits.thresholds)
+    }
+}
+
+/// Runs this program again in namespaces of its own, and cleans up behind it, whatever became of it.
+struct NamespaceSupervisor {
+    // Safe: written before the handlers are installed.
+    nonisolated(unsafe) private static var child: pid_t = 0
+
+    var keep: Bool
+
+    /// Returns the exit code.
+    func run() throws -> Int32 {
+        guard geteuid() == 0 else { throw BenchError("needs root, to make network namespaces") }
+        guard SystemTool.find("ip") != nil, SystemTool.find("nsenter") != nil, let unshare = SystemTool.find("unshare")
+        else { throw BenchError("needs ip (iproute2), unshare and nsenter (util-linux)") }
+        // Not the link itself, which names whichever program looks at it.
+        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let workspace = try Workspace(keep: keep)
+        if keep { FaultProgress.say("servers' files: \(workspace.path)") }
+        var arguments = [unshare, "--net", "--mount", "--propagation", "private", own]
+        if let setpriv = findExecutable("setpriv") { arguments = [setpriv, "--pdeathsig", "KILL"] + arguments }
+        arguments += CommandLine.arguments.dropFirst() + ["--inside", workspace.path]
+        let pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+        defer { for pointer in pointers { free(pointer) } }
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        // A group of its own: a terminal's interrupt comes to this process, which tells the other one.
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+        posix_spawnattr_setpgroup(&attributes, 0)
+        let error = posix_spawn(&Self.child, arguments[0], nil, &attributes, pointers, environ)
+        guard error == 0 else { throw BenchError("cannot start \(arguments[0]): \(String(cString: strerror(error)))") }
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            signal(number) { _ in _ = Glibc.kill(NamespaceSupervisor.child, SIGTERM) }
+        }
+        var status: Int32 = 0
+        while waitpid(Self.child, &status, 0) < 0, errno == EINTR {}
+        FaultDisks.removeGroup(of: Self.child)
+        return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
+    }
+}
