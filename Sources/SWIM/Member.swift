@@ -33,9 +33,9 @@ package struct GossipAddress: Hashable, Comparable, Sendable, CustomStringConver
     package var description: String { host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
-/// What travels with a member. `connections`, `load` and `placementEpoch` are hints: they come with a member's own pings
-/// and acks and nothing is gossiped when they change, so in a cluster of n nodes they are about n / 4 s old. Everything
-/// else is gossiped at once.
+/// What travels with a member. `connections`, `load` and `placementEpoch` are hints: they come with a member's own
+/// pings and acks, and nothing is gossiped when they change; in a cluster of n nodes they come every n / 4 s, on
+/// average. Everything else is gossiped at once.
 package struct MemberMetadata: Equatable, Sendable {
     package let node: NodeID
     /// Unique in a cluster by agreement of its operators; two live nodes with one name are a conflict.
@@ -182,7 +182,7 @@ package enum MemberEvent: Equatable, Sendable {
     ///
     /// Same `node`: `theirs` has another address and is ignored until `mine` is down. A process that restarted at a new
     /// address causes this about itself once; a real duplicate causes it again every `conflictInterval`.
-    /// Different `node`: the same name. Both are members, since the id is the identity. A node that has lost its disk, and
-    /// so its id, causes this when it comes back before its old id is down.
+    /// Different `node`: the same name. Both are members, since the id is the identity. A node that has lost its disk,
+    /// and so its id, causes this when it comes back before its old id is down.
     case conflict(name: String, mine: Member, theirs: Member)
 }

@@ -40,7 +40,7 @@ package struct SWIMSettings: Equatable, Sendable {
     package var joinBackoff = Interval.milliseconds(250)
     /// The same conflict is reported again after this.
     package var conflictInterval = Interval.seconds(30)
-    /// When a node's list has differed from those of all that it heard from for this long, it exchanges the state with one
+    /// A node whose list has differed from those of all that it heard from for this long exchanges the state with one
     /// of them; the pause before it does so again doubles up to `pushPullInterval`.
     package var repairInterval = Interval.seconds(1)
     /// A goodbye that cannot be sent often enough ends after this.

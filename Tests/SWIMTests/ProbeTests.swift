@@ -47,7 +47,8 @@ struct ProbeTests {
         for way in ["helper", "stream", "late"] {
             var conversation = Conversation(members: 6)
             let probe = try asking(&conversation)
-            #expect(probe.helpers.count == 3 && !probe.helpers.contains(probe.target) && !probe.helpers.contains(1))
+            try #require(probe.helpers.count == 3)
+            #expect(!probe.helpers.contains(probe.target) && !probe.helpers.contains(1))
             let stream = try #require(conversation.sent.first { $0.transport == .stream })
             #expect(stream.to == address(probe.target))
             #expect(stream.messages == [.ping(sequence: probe.sequence, target: NodeID(UInt64(probe.target)))])
