@@ -5,7 +5,7 @@ package struct StatusReport: Codable, Sendable {
     package struct Node: Codable, Sendable {
         package var name: String
         package var id: String
-        /// `self`, `up`, `suspected` or `down`, as seen by the node that answers.
+        /// `self`, `up`, `suspected`, `down` or `leaving`, as seen by the node that answers.
         package var state: String
         package var host: String
         package var gatewayPort: Int

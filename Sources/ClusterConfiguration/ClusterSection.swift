@@ -1,3 +1,5 @@
+import Primitives
+
 extension ClusterConfiguration {
     /// `[cluster]`: what all nodes must agree on.
     package struct Cluster: Sendable, Equatable {
@@ -13,6 +15,12 @@ extension ClusterConfiguration {
         /// What peers prove to each other that they know.
         package var secret = Secret(Cluster.sampleSecret)
         package var threads = ThreadCount.automatic
+        /// A node that was away for so long loses its copies to others.
+        package var replaceAfter = Interval.seconds(600)
+        /// Copies that one event loop sends or receives at a time.
+        package var parallelSyncs = 1
+        /// Bytes of copies that one event loop sends in a second.
+        package var syncRate = 64 << 20
 
         package init() {}
 
@@ -118,6 +126,25 @@ extension ClusterConfiguration.Cluster {
                 + "shorter than 16 bytes, when a node listens beyond loopback. Better set by VENCEJO_CLUSTER_SECRET."
         ),
         .threads,
+        .duration(
+            "replace_after",
+            \.replaceAfter,
+            .seconds(1)...(.seconds(604_800)),
+            "A node that was away for so long is replaced: others get copies of what it kept. A restart or a short "
+                + "outage should not move data."
+        ),
+        .integer(
+            "parallel_syncs",
+            \.parallelSyncs,
+            1...64,
+            "Copies that an event loop fills or sends to a node at a time, as Redis's parallel-syncs."
+        ),
+        .size(
+            "sync_rate",
+            \.syncRate,
+            65536...(10 << 30),
+            "Bytes of copies that an event loop sends in a second at most, so that moves leave room for what is live."
+        ),
     ]
 }
 

@@ -10,6 +10,7 @@ import Primitives
 import RESPServer
 import Raft
 import Rooms
+import SWIM
 
 /// Collects what the shards know into what the admin port answers.
 struct NodeReport: Sendable {
@@ -92,6 +93,7 @@ struct NodeReport: Sendable {
         let partitions = reports.flatMap(\.broker.partitions).sorted { $0.id < $1.id }
         let readiness = NodeReport.readiness(reports)
         let members = node.members.withLock { $0.nodes }
+        let seen = node.seen.withLock { $0 }
         let peers = reports.first?.broker.peers ?? []
         func name(_ id: NodeID?) -> String? { id.map(node.name(of:)) }
         func state(_ id: NodeID?) -> String {
@@ -120,13 +122,18 @@ struct NodeReport: Sendable {
             messagesSent: gateway.messagesSent,
             logBytes: node.writer.statistics.segmentBytes + node.writer.statistics.unflushedBytes,
             nodes: members.sorted { $0.name < $1.name }.map { member in
-                StatusReport.Node(
+                let metadata = seen.first { $0.node == member.id }?.metadata
+                let listed = configuration.node(id: member.name)
+                let adminPort = metadata.map { Int($0.adminPort) } ?? listed?.adminPort ?? 0
+                return StatusReport.Node(
                     name: member.name,
                     id: "\(member.id)",
-                    state: state(member.id),
+                    state: member.isLeaving ? "leaving" : state(member.id),
                     host: member.host,
-                    gatewayPort: configuration.node(id: member.name)?.gatewayPort ?? 0,
+                    gatewayPort: metadata.map { Int($0.gatewayPort) } ?? listed?.gatewayPort ?? 0,
                     zone: member.zone,
+                    admin: adminPort == 0
+                        ? nil : "\(member.host.contains(":") ? "[\(member.host)]" : member.host):\(adminPort)",
                     owned: partitions.count { $0.owner == member.id }
                 )
             },

@@ -11,6 +11,7 @@ import NIOCore
 import PeerProtocol
 import Primitives
 import Rooms
+import SWIM
 
 /// What the shards of a node share: the writer, the mesh, the list of what happened.
 final class NodeRuntime: @unchecked Sendable {
@@ -26,6 +27,8 @@ final class NodeRuntime: @unchecked Sendable {
     nonisolated(unsafe) var mesh: Mesh?
     /// Who belongs to the cluster, as the control group last said.
     let members: RankedLock<MemberList>
+    /// Whom gossip knows, as it was lately.
+    let seen = RankedLock(.registry, [Member]())
     /// Confined to shard 0's loop.
     private let lobby: Lobby
     /// What operators wait for; confined to shard 0's loop.

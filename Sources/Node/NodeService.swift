@@ -209,6 +209,23 @@ package enum NodeService {
             try await shards[0].loop.submit { lobby.open(runtime) }.get()
         }
 
+        var gossip: NodeGossip?
+        if configuration.gossips {
+            let made = try NodeGossip(
+                configuration,
+                own: own,
+                node: runtime,
+                incarnation: incarnation,
+                store: store,
+                shard: shards[0],
+                listen: host,
+                join: join,
+                logger: logger
+            )
+            try await made.start()
+            gossip = made
+        }
+
         let redis: RedisBridge? = try await startPool(configuration, own: own, shard: shards[0], runtime: runtime)
         let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)
         let redisClients = try await ShimListeners.open(configuration, own: own, host: host, shards: resps)
@@ -222,18 +239,33 @@ package enum NodeService {
             logger: logger
         )
         let standalone = configuration.mode == .standalone
+        let talk = gossip
+        let control = NodeControl(node: runtime)
+        var gossipKeys: (@Sendable (GossipKeysRequest) async -> GossipKeysAnswer)?
+        if let talk { gossipKeys = { await talk.keys($0) } }
         let admin = try await startAdmin(
             configuration,
             own: own,
             routes: AdminRoutes(
-                metrics: { await report.metrics() + drain.family() },
+                metrics: {
+                    let families = await talk?.families() ?? ""
+                    return await report.metrics() + drain.family() + families
+                },
                 live: { report.live() },
                 ready: { await drain.readiness { await report.ready() } },
                 cluster: { await drain.complete(await report.status()).json() },
                 redis: { await redis?.health() ?? AdminRoutes.redisDisabled(standalone: standalone) },
                 status: { await drain.complete(await report.status()).json() },
-                drain: { await drain.begin(budget: $0) },
-                undrain: { await drain.cancel() }
+                drain: {
+                    talk?.setDraining(true)
+                    return await drain.begin(budget: $0)
+                },
+                undrain: {
+                    talk?.setDraining(false)
+                    return await drain.cancel()
+                },
+                control: { await control.run($0, $1) },
+                gossipKeys: gossipKeys
             ),
             logger: logger
         )
@@ -246,10 +278,14 @@ package enum NodeService {
                 "ms": "\((MonotonicClock.now() - started).milliseconds)",
             ]
         )
+        // A node that was let go has nothing to do here any more: it ends as if it was told to.
+        runtime.onLeft = { kill(getpid(), SIGTERM) }
         await stopRequested(logger)
 
         logger.notice("node is stopping", metadata: ["node": "\(name)"])
+        gossip?.setDraining(true)
         await drain.finish()
+        await gossip?.stop()
         await redisClients.stop(resps)
         await gateway.stop()
         await admin?.stop()
@@ -464,6 +500,9 @@ package enum NodeService {
         settings.pendingPublishes = max(1, configuration.limits.pendingPublishes / shards)
         settings.maxSubscriptions = max(1, configuration.limits.subscriptions / shards)
         settings.maxPatterns = configuration.resp.maxPatterns
+        settings.replaceAfter = configuration.cluster.replaceAfter
+        settings.parallelSyncs = configuration.cluster.parallelSyncs
+        settings.transferRate = configuration.cluster.syncRate
         settings.historyLimit = configuration.limits.historyPage
         settings.snapshotEntries = UInt64(configuration.log.snapshotEveryEntries)
         settings.tailBytesPerPartition = configuration.log.tailRingBytes

@@ -39,10 +39,14 @@ package struct AdminClient: Sendable {
             body: json,
             timeout: timeout
         )
-    /// A command; throws `Refusal` with the node's reason when it is not taken.
-    package func post(_ path: String, timeout: Interval = .seconds(5)) async throws {
+    }
+
+    /// A command; returns the node's answer, or throws `Refusal` with its reason when it is not taken.
+    @discardableResult
+    package func post(_ path: String, timeout: Interval = .seconds(5)) async throws -> [UInt8] {
         let response = try await HTTPExchange.send("POST", host: host, port: port, path: path, timeout: timeout)
-        if response.status != 200 { throw Refusal(description: "\(response.status) \(response.text)") }
+        if response.status == 200 { return response.body }
+        throw Refusal(description: AdminRefusal(json: response.body)?.error ?? "\(response.status) \(response.text)")
     }
 
     package struct Refusal: Error, CustomStringConvertible {

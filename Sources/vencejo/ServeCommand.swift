@@ -27,6 +27,15 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(name: .long, help: "Keep the node's data in DIR/<node> instead of its data_dir.")
     var data: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Join the cluster of this node instead of forming one: host:gossip_port. May be repeated.",
+            valueName: "host:port"
+        )
+    )
+    var join: [String] = []
+
     @Flag(name: .long, help: .hidden)
     var stopWithInput = false
 
@@ -60,15 +69,19 @@ struct ServeCommand: AsyncParsableCommand {
 
     private func serve(_ configuration: ClusterConfiguration, _ name: String, _ logger: Logger) async throws {
         guard stopWithInput else {
-            return try await NodeService.run(configuration: configuration, node: name, logger: logger)
+            return try await run(configuration, name, logger)
         }
-        let service = Task { try await NodeService.run(configuration: configuration, node: name, logger: logger) }
+        let service = Task { try await run(configuration, name, logger) }
         // The parent holds the other end of standard input and is gone when it closes.
         BackgroundThread.detach {
             LineReader.read(STDIN_FILENO) { _ in }
             service.cancel()
         }
         try await service.value
+    }
+
+    private func run(_ configuration: ClusterConfiguration, _ name: String, _ logger: Logger) async throws {
+        try await NodeService.run(configuration: configuration, node: name, join: join, logger: logger)
     }
 
     /// What to try, where that is not in the error itself.
