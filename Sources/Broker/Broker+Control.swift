@@ -80,9 +80,12 @@ extension Broker {
         leaveWhenEmpty()
     }
 
-    /// Gossip's list of nodes that are alive: members, which may have other addresses than before, and those that ask to
-    /// join. A node that knows a placement and is no member has left, and is not named here.
-    package func onNodesSeen(_ nodes: [ClusterNode]) { nodesSeen = nodes.sorted { $0.id < $1.id } }
+    /// Gossip's list of nodes that are alive, and which of them ask to join: those that know no placement. Members may
+    /// have other addresses than before; one that has left is neither.
+    package func onNodesSeen(_ nodes: [ClusterNode], joining: [NodeID]) {
+        nodesSeen = nodes.sorted { $0.id < $1.id }
+        nodesJoining = joining
+    }
 
     /// Compares what is with what should be, and proposes the next step.
     func driveControl() {
@@ -116,7 +119,7 @@ extension Broker {
                 if wanted == member || wanted.name != member.name { continue }
                 return proposeControl(.admit(wanted, replacing: nil), replica)
             }
-            guard (1...100).contains(node.weight), !node.name.isEmpty else { continue }
+            guard nodesJoining.contains(node.id), (1...100).contains(node.weight), !node.name.isEmpty else { continue }
             guard let other = control.member(named: node.name) else {
                 return proposeControl(.admit(node, replacing: nil), replica)
             }

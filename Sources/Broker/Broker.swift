@@ -47,6 +47,7 @@ package final class Broker {
     // Of the control group's leader.
     /// Nodes that gossip knows to be alive; sorted.
     var nodesSeen: [ClusterNode] = []
+    var nodesJoining: [NodeID] = []
     /// Members that cannot be reached, and since when.
     var away: [(node: NodeID, since: Instant)] = []
     /// Nodes that were told once that their name is taken.

@@ -20,7 +20,8 @@ extension ClusterConfiguration {
         if cluster.partitions & (cluster.partitions - 1) != 0 {
             problems.add("cluster.partitions", value: .integer(cluster.partitions), "must be a power of two, 1...16384")
         }
-        if mode == .cluster, !nodes.isEmpty, cluster.replicationFactor > nodes.count {
+        // A cluster that gossips may have other nodes than the file, or get them.
+        if mode == .cluster, !gossip.enabled, !nodes.isEmpty, cluster.replicationFactor > nodes.count {
             problems.add(
                 "cluster.replication_factor",
                 value: .integer(cluster.replicationFactor),

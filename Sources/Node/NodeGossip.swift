@@ -144,15 +144,10 @@ final class NodeGossip: @unchecked Sendable {
         let members = gossip.members
         node.seen.withLock { $0 = members }
         tell(now)
-        let known = node.members.withLock { $0.nodes }
         let alive = members.filter(\.state.isLive)
         node.runtimes[0].broker.onNodesSeen(
-            alive.compactMap { member in
+            alive.map { member in
                 let metadata = member.metadata
-                // Who knows a placement and is no member has left; who knows none asks to be admitted.
-                guard metadata.placementEpoch == 0 || known.contains(where: { $0.id == metadata.node }) else {
-                    return nil
-                }
                 return ClusterNode(
                     id: metadata.node,
                     name: metadata.name,
@@ -161,8 +156,10 @@ final class NodeGossip: @unchecked Sendable {
                     zone: metadata.zone,
                     weight: Int(metadata.weight)
                 )
-            }
+            },
+            joining: alive.filter { $0.metadata.placementEpoch == 0 }.map(\.node)
         )
+        let known = node.members.withLock { $0.nodes }
         if !known.contains(where: { $0.id == node.identity.node }) {
             // Not admitted yet: the leader's messages come over a link to any member.
             node.mesh?.setPeers(

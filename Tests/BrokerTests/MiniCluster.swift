@@ -198,7 +198,7 @@ final class MiniCluster {
         for peer in ids where peer != id && brokers[peer] != nil {
             brokers[peer]?.onPeerUp(id)
             brokers[id]?.onPeerUp(peer)
-            brokers[peer]?.onNodesSeen(seen)
+            brokers[peer]?.onNodesSeen(seen, joining: seen.map(\.id))
         }
     }
 

@@ -172,7 +172,7 @@ extension Simulation {
         case .tick:
             trace.note(2, now.nanoseconds, UInt64(node.index))
             if letGo(node) { return }
-            node.brokers[0].onNodesSeen(nodesSeen)
+            node.brokers[0].onNodesSeen(nodesSeen, joining: nodesSeen.map(\.id))
             for broker in node.brokers { broker.tick() }
             drain(node)
             guard node.isRunning else { return }
