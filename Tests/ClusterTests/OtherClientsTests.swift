@@ -74,10 +74,11 @@ extension RealProcesses {
         @Test(
             "LB-07 GW-09 centrifuge-python: its node is drained and says 3001, and after undrain it has missed nothing",
             .enabled(if: hasPython, "needs a Python with centrifuge-python; see VENCEJO_PYTHON"),
-            .timeLimit(.minutes(5))
+            .timeLimit(.minutes(5)),
+            arguments: RunMode.here
         )
-        func centrifugeDrained() async throws {
-            try await ProcessCluster.run { cluster in
+        func centrifugeDrained(_ mode: RunMode) async throws {
+            try await ProcessCluster.run(mode.options) { cluster in
                 try await cluster.startAndAwaitReady()
                 let room = "python:drain"
                 try await Python.with("centrifuge_recover.py", [cluster.nodes[0].url, room]) { _, lines in
