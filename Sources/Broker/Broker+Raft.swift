@@ -222,6 +222,7 @@ extension Broker {
                 do {
                     _ = try replica.raft.applyMembership(entry.data)
                     replica.settledIndex = replica.raft.lastIndex
+                    replica.placedEpoch = 0
                 } catch {
                     fatal(replica, entry.index, "membership change: \(error)")
                     return

@@ -30,6 +30,8 @@ public struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
     @inlinable public static var limit: Int { 65_536 }
     /// Milliseconds after which a silent gateway is forgotten.
     @inlinable public static var idle: UInt64 { 10 * 60 * 1000 }
+    /// Time between two looks that counts, in milliseconds: a clock that leaps must not make everybody silent.
+    @inlinable public static var leap: UInt64 { 5 * 60 * 1000 }
     /// Outcomes that are kept of each.
     @inlinable public static var outcomesPerGateway: Int { 65_536 }
 
@@ -74,6 +76,8 @@ public struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
     @usableFromInline var lastRow = -1
     @usableFromInline var ids: [GatewayID] = []
     @usableFromInline var rows: [Stream] = []
+    /// When silent gateways were last looked for.
+    @usableFromInline var lastLook: Timestamp = 0
 
     /// Nobody has sent anything.
     @inlinable public init() {}
@@ -126,7 +130,14 @@ public struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
         rows[row].record(outcome, acknowledgedBelow: acknowledgedBelow, now: now)
     }
 
+    /// Forgets who was silent for too long. Call it every now and then: what a look is later than `leap` after the last
+    /// one counts for nobody.
     @inlinable package mutating func expire(now: Timestamp) {
+        if lastLook > 0, now > lastLook + GatewayStreams.leap {
+            let unheard = now - lastLook - GatewayStreams.leap
+            for row in rows.indices { rows[row].lastTime += unheard }
+        }
+        lastLook = max(lastLook, now)
         guard rows.contains(where: { now > $0.lastTime + GatewayStreams.idle }) || rows.count > GatewayStreams.limit
         else { return }
         var kept: [(GatewayID, Stream)] = []
@@ -154,6 +165,7 @@ public struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
             writer.writeVarint(UInt64(row.outcomes.count))
             for outcome in row.outcomes { outcome.encode(into: &writer) }
         }
+        writer.writeVarint(lastLook)
     }
 
     @inlinable package init(from reader: inout ByteReader) throws(DecodeError) {
@@ -169,5 +181,6 @@ public struct GatewayStreams<Outcome: StreamOutcome>: Sendable {
             ids.append(id)
             rows.append(Stream(next: next, outcomes: outcomes, lastTime: time))
         }
+        lastLook = try reader.readVarint()
     }
 }

@@ -26,6 +26,8 @@ import Testing
                 cluster: { "{}" },
                 redis: { "{}" },
                 status: { "{}" },
+                drain: { _ in .refused("not here") },
+                undrain: { .refused("not here") },
                 gossipKeys: { await gossip.answer($0, node: name) }
             ),
             logger: logger

@@ -68,6 +68,7 @@ extension Simulation {
         }
         guard node.hasBelonged, !node.isOutside else { return false }
         trace.line(now) { "node \(node.id) is let go" }
+        sometimes.note(.nodeLeft)
         node.isOutside = true
         crash(node, .kill)
         return true

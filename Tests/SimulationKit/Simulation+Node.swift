@@ -245,10 +245,8 @@ extension Simulation {
         case .replicaAdded: sometimes.note(.replicaAdded)
         case .replicaRemoved: sometimes.note(.replicaRemoved)
         case .placementApplied(let epoch, _): if epoch > 1 { sometimes.note(.replaced) }
-        // It is seen by everybody that the node was let go, see `letGo`.
-        case .left: sometimes.note(.nodeLeft)
         case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .members,
-            .joinRefused:
+            .joinRefused, .left:
             break
         }
     }
