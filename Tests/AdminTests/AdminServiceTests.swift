@@ -125,6 +125,8 @@ private func service(port: Int = 0, ready: HealthReport = .healthy, standalone: 
             cluster: { "{}" },
             redis: { "{}" },
             status: { "{}" },
+            drain: { _ in .done("{}") },
+            undrain: { .done("{}") },
             gossipKeys: { request in
                 switch request {
                 case .list: .keys(GossipKeysReport(node: "n1", keys: ["0a0b0c0d", "01020304"]))

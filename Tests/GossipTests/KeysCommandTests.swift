@@ -26,6 +26,8 @@ import Testing
                 cluster: { "{}" },
                 redis: { "{}" },
                 status: { "{}" },
+                drain: { _ in .done("{}") },
+                undrain: { .done("{}") },
                 gossipKeys: { await gossip.answer($0, node: name) }
             ),
             logger: logger
