@@ -109,7 +109,12 @@ struct FaultRound {
         let side = cell.side(of: victim, nodes: all.count)
         let others = all.filter { !side.contains($0) }
         guard cell == .split else { return load.layout.rooms.map { _ in others } }
-        return load.layout.rooms.map { hasMajority(others, of: $0, status) ? others : side }
+        return load.layout.rooms.indices.map { room in
+            let healthy = hasMajority(others, of: load.layout.rooms[room], status) ? others : side
+            // Nobody hears anything where nobody publishes.
+            let isHeard = load.layout.publishers.contains { $0.room == room && healthy.contains($0.node) }
+            return isHeard ? healthy : []
+        }
     }
 
     private func shunned(_ victim: Int, _ status: NodeStatus) -> [[Int]] {

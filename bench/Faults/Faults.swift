@@ -10,8 +10,8 @@ struct Faults: ParsableCommand {
             Each node runs in a network namespace of its own; a bridge joins them. Every room has publishers at two \
             nodes, which send on schedule whether or not they are answered, and a resuming subscriber at every node; \
             all of them stay with their node. A silence is what clients at healthy nodes notice of a fault. Cells are \
-            \(FaultCell.allCases.map(\.rawValue).joined(separator: ", ")); victims are \
-            \(FaultVictim.allCases.map(\.rawValue).joined(separator: ", ")). Needs Linux, root, ip and, to drop \
+            \(FaultCell.names); victims are \
+            \(FaultVictim.names). Needs Linux, root, ip and, to drop \
             packets, nft. Namespaces, mounts and processes are gone when this program is, however it ends.
             """
     )
