@@ -19,8 +19,8 @@ enum AdminPort {
             let list = root["partitions"] as? [[String: Any]]
         else { return nil }
         let slot = HashSlot.slot(of: Array(room.utf8))
-        let count = list.count > 0 ? list.count : partitions
-        let partition = Int(slot) * count / Int(HashSlot.count)
+        // The list goes on with the partitions of keys.
+        let partition = Int(slot) * partitions / Int(HashSlot.count)
         func text(_ value: Any?) -> String? { value.map { "\($0)" } }
         var names: [String: String] = [:]
         for node in root["nodes"] as? [[String: Any]] ?? [] {

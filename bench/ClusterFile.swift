@@ -1,6 +1,6 @@
-/// The cluster.toml of a cluster under test: everything on loopback or in namespaces of its own, and whatever a benchmark would only be throttled
-/// by switched off. What is not set here has the server's defaults, so that figures are those of the product as
-/// shipped.
+/// The cluster.toml of a cluster under test: everything on loopback or in namespaces of its own, and whatever a
+/// benchmark would only be throttled by switched off. What is not set here has the server's defaults, so that figures
+/// are those of the product as shipped.
 struct ClusterFile {
     struct Node {
         var id: String

@@ -58,6 +58,7 @@ final class VencejoCluster {
         var file = ClusterFile(nodes: nodes, redis: redis)
         file.threads = threads
         self.file = file
+        _ = try workspace.subdirectory(name)
         let configuration = try workspace.write(file.text(), to: "\(name)/cluster.toml")
         for (index, node) in nodes.enumerated() {
             let launcher = index < places.count ? places[index].launcher : []

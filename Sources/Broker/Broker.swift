@@ -228,7 +228,14 @@ package final class Broker {
             if let due = replica.campaignAt, due <= now {
                 replica.campaignAt = nil
                 if replica.raft.leader == nil, mayLead {
-                    replica.raft.campaign()
+                    // One whose votes are under way is left alone.
+                    if replica.raft.role != .candidate { replica.raft.campaign() }
+                    // A voter that had not noticed yet has refused, and one that is behind cannot win: the hint is
+                    // tried again, before the timers are.
+                    if replica.campaignsLeft > 0 {
+                        replica.campaignsLeft -= 1
+                        replica.campaignAt = now + settings.rankDelay * 3
+                    }
                     mark(replica)
                 }
             }
@@ -357,6 +364,7 @@ package final class Broker {
             if node != dead, peers.contains(where: { $0.id == node && $0.isUp && !$0.isSuspected }) { rank += 1 }
         }
         replica.campaignAt = now + spacing * rank
+        replica.campaignsLeft = 2
     }
 
     func isReachable(_ node: NodeID) -> Bool {

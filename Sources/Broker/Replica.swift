@@ -21,6 +21,8 @@ final class Replica {
     var pendingAppends = 0
     /// When a ranked campaign is due.
     var campaignAt: Instant?
+    /// How often it is tried again without an answer to who leads.
+    var campaignsLeft = 0
     var isFaulty: Bool
 
     // Owner: soft state, begun anew with each term that this replica leads.

@@ -13,8 +13,8 @@ import Placement
 import Primitives
 import SWIM
 
-/// The node's part in the gossip: tells the others what this node is, and the rest of the node who is there. A node that
-/// is new finds its cluster by it; ownership is none of its business.
+/// The node's part in the gossip: tells the others what this node is, and the rest of the node who is there. A node
+/// that is new finds its cluster by it; ownership is none of its business.
 ///
 /// Confined to shard 0's loop, but for `start`, `stop` and what is asked by the admin port.
 final class NodeGossip: @unchecked Sendable {
@@ -59,16 +59,12 @@ final class NodeGossip: @unchecked Sendable {
             version: NodeReport.version,
             featureLevel: NodeGossip.featureLevel
         )
-        let keyring =
-            if let bytes = try store.readMeta(GossipKeyring.file) {
-                try GossipKeyring(decoding: bytes)
-            } else {
-                try GossipKeyring(
-                    configured: configuration.gossip.keys.text,
-                    secret: Array(configuration.cluster.secret.text.utf8),
-                    cluster: configuration.cluster.name
-                )
-            }
+        let keyring = try GossipKeyring.load(
+            from: store,
+            configured: configuration.gossip.keys.text,
+            secret: Array(configuration.cluster.secret.text.utf8),
+            cluster: configuration.cluster.name
+        )
         let writer = node.writer
         gossip = try Gossip(
             shard: shard,
@@ -84,6 +80,7 @@ final class NodeGossip: @unchecked Sendable {
             port: own.gossipPort,
             label: configuration.cluster.name,
             keyring: keyring,
+            settings: GossipSettings(configuration, own),
             logger: logger,
             keep: { bytes, done in
                 writer.writeMeta(GossipKeyring.file, bytes) { result in
@@ -228,80 +225,14 @@ final class NodeGossip: @unchecked Sendable {
 
     // MARK: Questions
 
-    func keys(_ request: GossipKeysRequest) async -> GossipKeysAnswer {
-        do throws(GossipError) {
-            switch request {
-            case .list: return .keys(report(await gossip.keyring()))
-            case .install, .use, .remove: return .keys(report(try await gossip.change(try NodeGossip.change(request))))
-            }
-        } catch {
-            return .refused("\(error)")
-        }
-    }
-
-    private static func change(_ request: GossipKeysRequest) throws(GossipError) -> KeyringChange {
-        do throws(KeyringError) {
-            switch request {
-            case .install(let key): return .install(try GossipKey(hex: key))
-            case .use(let text): return .use(try fingerprint(text))
-            case .remove(let text): return .remove(try fingerprint(text))
-            case .list: throw .notAFingerprint
-            }
-        } catch {
-            throw .keyring(error)
-        }
-    }
-
-    private static func fingerprint(_ text: String) throws(KeyringError) -> KeyFingerprint {
-        guard let fingerprint = KeyFingerprint(hex: text) else { throw .notAFingerprint }
-        return fingerprint
-    }
-
-    private func report(_ keyring: GossipKeyring) -> GossipKeysReport {
-        GossipKeysReport(node: own.id, keys: keyring.keys.map { "\($0.fingerprint)" })
-    }
+    func keys(_ request: GossipKeysRequest) async -> GossipKeysAnswer { await gossip.answer(request, node: own.id) }
 
     /// The gossip's families, as text to be appended to the others.
     func families() async -> String {
         let loop = node.runtimes[0].shard.loop
-        let counted = try? await loop.submit {
-            (self.gossip.statistics, self.gossip.node.counters, self.gossip.node.healthScore)
-        }.get()
-        guard let (sockets, core, health) = counted else { return "" }
-        let members = node.seen.withLock { $0 }
+        guard let figures = try? await loop.submit({ NodeReport.GossipFigures(self.gossip) }).get() else { return "" }
         var text = PrometheusText()
-        let name = own.id
-        func counter(_ family: String, _ help: String, _ value: UInt64) {
-            text.family(family, .counter, help: help)
-            text.sample(value, ["node": name])
-        }
-        text.family("gossip_members", .gauge, help: "Members by what gossip knows of them.")
-        for (state, label) in [
-            (MemberState.alive, "alive"), (.suspect, "suspect"), (.down, "down"), (.left, "left"),
-        ] {
-            text.sample(members.count { $0.state == state }, ["node": name, "state": label])
-        }
-        text.family(
-            "gossip_health",
-            .gauge,
-            help: "Lifeguard's local health score: 0 is well, each step more patience."
-        )
-        text.sample(health, ["node": name])
-        text.family("gossip_bytes_total", .counter, help: "Bytes of gossip, by transport and direction.")
-        for (transport, direction, value) in [
-            ("udp", "in", sockets.datagramBytesIn), ("udp", "out", sockets.datagramBytesOut),
-            ("tcp", "in", sockets.streamBytesIn), ("tcp", "out", sockets.streamBytesOut),
-        ] {
-            text.sample(value, ["node": name, "transport": transport, "direction": direction])
-        }
-        text.family("gossip_refused_total", .counter, help: "Packets of gossip that were thrown away, by reason.")
-        for reason in GossipRefusal.allCases {
-            text.sample(sockets[reason], ["node": name, "reason": "\(reason)"])
-        }
-        counter("gossip_probes_total", "Probes of other members.", core.probes)
-        counter("gossip_probes_failed_total", "Probes that nobody answered.", core.failedProbes)
-        counter("gossip_suspicions_total", "Suspicions that began here.", core.suspicions)
-        counter("gossip_refutations_total", "Suspicions of this node that it refuted.", core.refutations)
+        NodeReport.gossipFamilies(&text, node: own.id, figures)
         return text.text
     }
 }

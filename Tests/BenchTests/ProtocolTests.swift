@@ -140,6 +140,8 @@ struct ProtocolTests {
         #expect(owner(#"{"nodes":[{"id":"ab","name":"n1"}],"partitions":[{"id":0,"leader":"ab"}]}"#) == 0)
         #expect(owner(#"{"partitions":[{"id":0,"owner":"n1","replicas":["n1","n2"]}]}"#) == 0)
         #expect(owner(#"{"partitions":[{"id":0,"owner":null}]}"#) == nil)
+        // Behind the partitions of rooms come those of keys, which hold no rooms.
+        #expect(owner(#"{"partitions":[{"id":0,"owner":"n1"},{"id":1,"owner":"n2"}]}"#) == 0)
         #expect(owner("not JSON") == nil)
     }
 

@@ -27,6 +27,30 @@ import Testing
         #expect(a.published[second] != nil)
     }
 
+    @Test("CL-04 CL-06 a campaign that a voter refused who had not noticed yet is tried again, before the timers are")
+    func refusedCampaign() throws {
+        for swapped in [false, true] {
+            let cluster = try MiniCluster()
+            cluster.run(milliseconds: 500)
+            let room = "room-1"
+            let owner = try #require(cluster.owner(of: room))
+            let others = (1...3).filter { $0 != owner }
+            // One that may vote and must not lead, so that all depends on the other one's campaign.
+            let (candidate, voter) = swapped ? (others[1], others[0]) : (others[0], others[1])
+            cluster.broker(voter).onDiskHealth(false)
+            cluster.run(milliseconds: 100)
+            let partition = cluster.broker(candidate).partition(of: RoomName(room))
+            cluster.blackhole(owner)
+            cluster.broker(candidate).onPeerDown(NodeID(UInt64(owner)))
+            cluster.run(milliseconds: 70)
+            #expect(!cluster.broker(candidate).isServing(partition), "the other voter still follows the owner")
+            cluster.broker(voter).onPeerDown(NodeID(UInt64(owner)))
+            // Below the election timeout, after which it would be tried anyway.
+            cluster.run(milliseconds: 400)
+            #expect(cluster.broker(candidate).isServing(partition), "\(candidate) after \(owner)")
+        }
+    }
+
     @Test("CL-06 CL-07 DL-11 the owner dies with publishes in flight: all are acknowledged once, in order, after it")
     func ownerDies() throws {
         for victim in 1...3 {

@@ -13,6 +13,8 @@ enum FaultCell: String, CaseIterable, Sendable {
     case fullDisk = "full-disk"
     case rolling
 
+    static let names = allCases.map(\.rawValue).joined(separator: ", ")
+
     var title: String {
         switch self {
         case .kill: "kill -9, restart after 2 s"
@@ -95,6 +97,8 @@ enum FaultVictim: String, CaseIterable, Sendable {
     case follower
     /// Leads the control group.
     case control
+
+    static let names = allCases.map(\.rawValue).joined(separator: ", ")
 
     var title: String { self == .control ? "control leader" : rawValue }
 }

@@ -7,6 +7,8 @@ struct FaultRound {
     struct Result {
         var victim: Int
         var began: Instant
+        /// The fault was whole from here to there.
+        var whole: Range<Instant>
         var healed: Instant
         var end: Instant
         /// For each room: where clients ought to notice as little as possible, and where nothing may be acknowledged.
@@ -29,11 +31,12 @@ struct FaultRound {
     let cell: FaultCell
     let scene: FaultScene
     let load: FailoverLoad
+    /// What an isolated node may take to show all that it has to.
+    private static let isolationSeconds = 30.0
     /// Of the cell's own time.
     var pace = 1.0
 
     private var seconds: Double { cell.seconds * pace }
-    private func instant(_ nanoseconds: UInt64) -> Instant { Instant(nanoseconds: nanoseconds) }
 
     func run(victim: Int, name: String, _ status: NodeStatus) throws -> Result {
         let nodes = scene.nodes
@@ -43,6 +46,7 @@ struct FaultRound {
         var result = Result(
             victim: victim,
             began: Clock.instant(),
+            whole: .zero..<(.zero),
             healed: .zero,
             end: .zero,
             healthy: healthy(victim, status),
@@ -55,18 +59,22 @@ struct FaultRound {
             result.ready = try roll(from: victim)
         } else {
             try inject(victim)
+            let whole = Clock.instant()
             if cell == .blackhole {
                 let isolation = IsolationProbe(
                     node: nodes[victim],
                     name: name,
-                    began: result.began.nanoseconds,
-                    deadline: result.began.nanoseconds + UInt64(seconds * 1e9)
+                    began: whole.nanoseconds,
+                    deadline: whole.nanoseconds + UInt64(max(seconds, Self.isolationSeconds) * 1e9)
                 )
                 probe = BackgroundTask { try isolation.run() }
             }
             load.run(seconds: seconds * 0.6) { false }
             middle = BackgroundTask { OwnershipCount(nodes) }
             load.run(seconds: seconds * 0.4) { false }
+            // As long as the probe needs, on a machine that has other things to do.
+            if let probe { load.run(seconds: Self.isolationSeconds) { probe.isDone } }
+            result.whole = whole..<Clock.instant()
             try heal(victim, &result)
         }
         result.healed = Clock.instant()
@@ -101,7 +109,12 @@ struct FaultRound {
         let side = cell.side(of: victim, nodes: all.count)
         let others = all.filter { !side.contains($0) }
         guard cell == .split else { return load.layout.rooms.map { _ in others } }
-        return load.layout.rooms.map { hasMajority(others, of: $0, status) ? others : side }
+        return load.layout.rooms.indices.map { room in
+            let healthy = hasMajority(others, of: load.layout.rooms[room], status) ? others : side
+            // Nobody hears anything where nobody publishes.
+            let isHeard = load.layout.publishers.contains { $0.room == room && healthy.contains($0.node) }
+            return isHeard ? healthy : []
+        }
     }
 
     private func shunned(_ victim: Int, _ status: NodeStatus) -> [[Int]] {
@@ -115,7 +128,7 @@ struct FaultRound {
     }
 
     private func hasMajority(_ side: [Int], of room: String, _ status: NodeStatus) -> Bool {
-        let replicas = status.partition(of: room)?.replicas ?? []
+        let replicas = scene.partition(of: room, status)?.replicas ?? []
         let names = Set(side.map { scene.nodes[$0].id })
         return 2 * replicas.count(where: names.contains) > replicas.count
     }

@@ -39,11 +39,15 @@ final class FaultScene {
         var counts: [String: Int] = [:]
         for number in 0..<1000 where rooms.count < 2 * nodes.count {
             let room = "\(name)-\(number)"
-            guard let owner = status.partition(of: room)?.owner, counts[owner, default: 0] < 2 else { continue }
+            guard let owner = partition(of: room, status)?.owner, counts[owner, default: 0] < 2 else { continue }
             counts[owner, default: 0] += 1
             rooms.append(room)
         }
         return rooms
+    }
+
+    func partition(of room: String, _ status: NodeStatus) -> NodeStatus.Partition? {
+        status.partition(of: room, cluster.file.partitions)
     }
 
     /// What the first node says that answers, beginning with the last ones.
@@ -71,7 +75,7 @@ final class FaultScene {
         var second: (node: Int, room: Int)?
         for step in rooms.indices {
             let room = (turn + step) % rooms.count
-            guard let partition = status.partition(of: rooms[room]), let owner = partition.owner else { continue }
+            guard let partition = partition(of: rooms[room], status), let owner = partition.owner else { continue }
             let candidates = role == .owner ? [owner] : partition.replicas.filter { $0 != owner }
             for candidate in candidates.compactMap(index) {
                 if candidate != leader { return (candidate, room) }

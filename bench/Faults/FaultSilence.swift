@@ -56,10 +56,10 @@ struct FaultSilence: Equatable {
     /// Publishes that were begun and acknowledged during the fault at nodes where that cannot be.
     static func wronglyAcknowledged(_ round: FaultRound.Result, _ load: FailoverLoad) -> Int {
         // What was under way when the fault began may still be answered.
-        let from = round.began + .milliseconds(500)
+        let from = round.whole.lowerBound + .milliseconds(200)
         return load.publishes.count { record in
             let client = load.layout.publishers[Int(record.process) - 1]
-            return record.outcome == .ok && record.invoked >= from && record.returned < round.healed
+            return record.outcome == .ok && record.invoked >= from && record.returned < round.whole.upperBound
                 && round.shunned[client.room].contains(client.node)
         }
     }

@@ -6,11 +6,8 @@ struct NodeStatus: Decodable, Sendable {
     struct Partition: Decodable, Sendable {
         var id: Int
         var owner: String?
-        var term: UInt64
         var replicas: [String]
-        var role: String
-        var applied: UInt64
-        var lastIndex: UInt64
+        var degraded: Bool
     }
 
     struct Event: Decodable, Sendable {
@@ -31,9 +28,9 @@ struct NodeStatus: Decodable, Sendable {
         return try? JSONDecoder().decode(NodeStatus.self, from: answer.body)
     }
 
-    /// The row of a room's partition.
-    func partition(of room: String) -> Partition? {
-        let number = Int(HashSlot.slot(of: Array(room.utf8))) * partitions.count / Int(HashSlot.count)
+    /// The row of a room's partition, of so many that rooms have; those of keys follow in the list.
+    func partition(of room: String, _ count: Int) -> Partition? {
+        let number = Int(HashSlot.slot(of: Array(room.utf8))) * count / Int(HashSlot.count)
         return partitions.first { $0.id == number }
     }
 
