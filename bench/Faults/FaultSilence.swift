@@ -10,6 +10,9 @@ struct FaultSilence: Equatable {
 
     init() {}
 
+    /// In milliseconds, of publishers or subscribers, whoever waited longer.
+    var p99: Double? { [publishers, subscribers].compactMap { percentile(99, of: $0) }.max() }
+
     /// The longest piece of `began...end` without any of these times, in milliseconds. What was silent before counts
     /// from its beginning.
     static func longest(_ times: [UInt64], _ began: UInt64, _ end: UInt64) -> Double {

@@ -26,7 +26,7 @@ struct FaultSummary {
             line.rounds = outcome.rounds.count
             line.attempted = UInt64(outcome.attempted)
             line.failed = UInt64(outcome.attempted - outcome.statistics.acknowledged)
-            line.silenceMilliseconds = percentile(99, of: outcome.silence.publishers + outcome.silence.subscribers)
+            line.silenceMilliseconds = outcome.silence.p99
             line.delivery = outcome.delivery
             line.remarks = "\(outcome.statistics.received) received"
             return line
@@ -38,8 +38,8 @@ struct FaultSummary {
         FaultCell.allCases.compactMap { cell in
             let runs = outcomes.filter { $0.cell == cell }
             guard let target = cell.target, !runs.isEmpty else { return nil }
-            let silences = runs.filter { $0.reason == nil }.map { $0.silence.publishers + $0.silence.subscribers }
-            let slowest = silences.compactMap { percentile(99, of: $0) }.max()
+            let silences = runs.filter { $0.reason == nil }.map(\.silence)
+            let slowest = silences.compactMap(\.p99).max()
             return Goal(
                 name: cell.title,
                 required: "silence of clients at other nodes at most \(format(target)) ms, p99",
