@@ -54,7 +54,7 @@ import Testing
         table.partitions(of: NodeID(UInt64(number))).count
     }
 
-    @Test("CL-01 CL-05 CL-06 RC-08 a fourth node takes a quarter of the replicas over while messages flow")
+    @Test("CL-01 CL-05 CL-06 LB-08 RC-08 a fourth node takes a quarter of the replicas over while messages flow")
     func fourth() throws {
         let cluster = try MiniCluster(nodes: 3, partitions: 64)
         cluster.run(milliseconds: 1500)
@@ -163,6 +163,31 @@ import Testing
         load.run(milliseconds: 60_000) { cluster.hasPlaced(13) && cluster.isPlaced(on: [1, 2, 13]) }
         #expect(cluster.isPlaced(on: [1, 2, 13]))
         #expect(cluster.broker(13).control.members.map(\.id) == [NodeID(1), NodeID(2), NodeID(13)])
+        load.check()
+    }
+
+    @Test("LB-04 LB-05 T-20 a node's weight changes its share, a few copies at a time, while messages flow")
+    func weights() throws {
+        let cluster = try MiniCluster(nodes: 4, partitions: 32) { $0.replicationFactor = 2 }
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 2)
+        let before = try #require(cluster.broker(1).placement)
+        #expect(replicas(before, of: 3) == 16)
+        #expect(cluster.request(2, .setWeight(NodeID(3), 0)) == .refused("a weight is 1 to 100"))
+        #expect(cluster.request(2, .setWeight(NodeID(3), 3)) == .accepted)
+        var filling = 0
+        load.run(milliseconds: 120_000) {
+            let new = (1...4).map { number in
+                cluster.broker(number).status().partitions.count { $0.isFaulty && $0.commit > 0 }
+            }
+            filling = max(filling, new.max() ?? 0)
+            return cluster.broker(1).placement != before && cluster.isPlaced(on: [1, 2, 3, 4])
+        }
+        let after = try #require(cluster.broker(1).placement)
+        // Half of 64 copies, but never two of one partition.
+        #expect(replicas(after, of: 3) == 32)
+        #expect(replicas(after, of: 1) <= 11)
+        #expect(filling <= 1)
         load.check()
     }
 

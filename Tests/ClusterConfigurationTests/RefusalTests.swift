@@ -27,7 +27,7 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
             ("partitions = 64", "partitions = \"64\"", "cluster.partitions = \"64\": must be an integer, 1...16384"),
             ("partitions = 64", "partitions = 64.0", "cluster.partitions = 64.0: must be an integer"),
             (
-                "replication_factor = 3", "replication_factor = 5",
+                "replication_factor = 3", "replication_factor = 5\n[gossip]\nenabled = false",
                 "replication_factor = 5: must be at most the number of"
             ),
             ("threads = \"auto\"", "threads = 0", "cluster.threads = 0: must be \"auto\" or 1...256"),

@@ -138,7 +138,8 @@ struct WriterTests {
         for path in [directory.path, directory.path + "/copy"] {
             let (again, recovery) = try LogStore.open(disk: PosixDisk(), directory: path, seed: 2)
             #expect(recovery.report.damages.isEmpty && recovery.report.tornTail == nil)
-            #expect(recovery.replicas.map(\.group) == [0, 1, 2, 3, 5].map { group($0) })
+            #expect(recovery.replicas.map(\.group) == (0...5).map { group($0) })
+            #expect(recovery.replica(4)?.isFaulty == true && recovery.replica(4)?.lastIndex == 0)
             for number in UInt32(0)...3 { #expect(recovery.replica(number)?.lastIndex == perGroup) }
             #expect(recovery.replica(5)?.snapshot?.index == 900)
             try again.close()

@@ -52,6 +52,7 @@ extension RedisProcess {
                 resp_port = \(resp)
                 sentinel_port = \(sentinel)
                 mesh_port = \(port())
+                gossip_port = \(port())
                 admin_port = 0
                 data_dir = "\(directory)/data"
 
