@@ -104,7 +104,8 @@ package final class RESPShard: @unchecked Sendable {
         guard !isStopping else { return nil }
         if isDraining {
             metrics.rejectedConnections += 1
-            stream.write(allocator.buffer(string: "-ERR this node is draining, connect to another one\r\n"))
+            // Clients take LOADING for a reason to try again, and other errors for an answer.
+            stream.write(allocator.buffer(string: "-LOADING this node is draining, connect to another one\r\n"))
             stream.flush()
             return nil
         }

@@ -21,7 +21,7 @@ struct DrainTests {
         try await begin(server)
         #expect(idle.reply() == "end")
         #expect(subscriber.reply() == "end")
-        #expect(try RESPClient(server).reply().hasPrefix("-ERR this node is draining"))
+        #expect(try RESPClient(server).reply().hasPrefix("-LOADING this node is draining"))
         let metrics = try await server.onLoop { _, edge in edge.metrics }
         #expect(metrics.moved == 2 && metrics.cut == 0 && metrics.connections == 0)
         _ = try await server.onLoop { _, edge in edge.serve() }
