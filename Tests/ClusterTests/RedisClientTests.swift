@@ -62,6 +62,17 @@ extension RealProcesses {
                     ]
                 let node = cluster.nodes[1]
                 let requests = 2000
+                if isCluster {
+                    // It asks once who has which slots, of every node.
+                    for node in cluster.nodes {
+                        let face = try await RedisSocket.connect(node.respCluster)
+                        #expect(
+                            try await eventually(within: 30) {
+                                try await face.call("CLUSTER", "SLOTS").elements?.isEmpty == false
+                            }
+                        )
+                    }
+                }
                 let result = try await Executable.run(
                     try #require(installed("redis-benchmark")),
                     ["-p", String(isCluster ? node.respCluster : node.resp)] + (isCluster ? ["--cluster"] : [])
