@@ -194,6 +194,7 @@ extension Broker {
     }
 
     func receiveControlReply(_ token: UInt64, _ reply: ControlReply) {
+        if token == Broker.leaveToken { return receiveLeaveReply(reply) }
         guard let row = controlRequests.firstIndex(where: { $0.token == token }) else { return }
         controlRequests.remove(at: row)
         outbox.controlReplies.append((token, reply))
@@ -255,7 +256,7 @@ extension Broker {
             guard (1...100).contains(weight) else { return .refused("a weight is 1 to 100") }
             return propose(.setWeight(node, Int(weight)))
         case .forget(let node):
-            guard let member = control.member(node) else { return .refused("\(node) is not a node of this cluster") }
+            guard let member = control.member(node) else { return .notMember }
             if node == settings.node { return .refused("it leads the control group: let it leave") }
             if isReachable(node), !member.isLeaving { return .refused("it is up: let it leave instead") }
             if isReachable(node), placement.nodes.contains(node) {
@@ -277,7 +278,19 @@ extension Broker {
         }
     }
 
-    /// A node that is to leave and carries nothing any more asks to be let go; when that is done, it is told.
+    /// Of a node that asks to be let go: no operator waits for the answer.
+    private static let leaveToken: UInt64 = 0
+
+    /// The control group replicates nothing to this node any more, its own removal included: the leader says so.
+    private func receiveLeaveReply(_ reply: ControlReply) {
+        guard reply == .notMember, control.member(settings.node)?.isLeaving == true, leftAt != .distantFuture else {
+            return
+        }
+        leftAt = .distantFuture
+        outbox.events.append(.left)
+    }
+
+    /// A node that is to leave and carries nothing any more asks to be let go, until it is told that it is.
     private func leaveWhenEmpty() {
         guard let own = control.member(settings.node) else {
             guard settings.shard == 0, control.version > 0, !settings.isJoining else { return }
@@ -289,6 +302,7 @@ extension Broker {
             }
             return
         }
+        guard leftAt != .distantFuture else { return }
         leftAt = nil
         guard own.isLeaving, discarding.isEmpty, replicas.dropFirst().allSatisfy({ $0 == nil }) else {
             emptyShards.removeAll()
@@ -298,6 +312,6 @@ extension Broker {
         emptyShards.insert(0)
         guard emptyShards.count == settings.shards, let leader = replicas[0]?.raft.leader, leader != settings.node
         else { return }
-        send(.controlRequest(token: 0, .forget(settings.node)), to: leader)
+        send(.controlRequest(token: Broker.leaveToken, .forget(settings.node)), to: leader)
     }
 }

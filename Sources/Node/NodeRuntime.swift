@@ -213,7 +213,11 @@ final class NodeRuntime: @unchecked Sendable {
             )
         case .left:
             logger.notice("this node does not belong to the cluster any more")
-            onLeft()
+            // The next start reads of it.
+            var list = members.withLock { $0 }
+            list.nodes.removeAll { $0.id == identity.node }
+            let onLeft = onLeft
+            writer.writeMeta(MemberList.file, list.encoded) { _ in onLeft() }
         case .fatal(let group, let index, let reason):
             fail("\(group) at \(index): \(reason)")
         }

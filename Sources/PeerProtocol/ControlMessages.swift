@@ -22,6 +22,8 @@ package enum ControlReply: Equatable, Sendable {
     case plan([Move])
     /// Nothing was done; why, for people.
     case refused(String)
+    /// The node in question does not belong to the cluster (any more), and that is committed.
+    case notMember
 
     /// One partition's replicas, preferred owner first, as they are and as they will be.
     package struct Move: Equatable, Sendable {
@@ -79,6 +81,7 @@ extension ByteWriter {
         case .refused(let reason):
             write(UInt8(2))
             writeString(reason)
+        case .notMember: write(UInt8(3))
         }
     }
 }
@@ -110,6 +113,7 @@ extension PeerDecoder {
             }
             return .plan(moves)
         case 2: return .refused(try reader.readString(limit: 4096, "refusal"))
+        case 3: return .notMember
         case let other: throw .unknown(field: "control reply", value: UInt64(other))
         }
     }

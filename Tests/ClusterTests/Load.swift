@@ -24,10 +24,15 @@ final class Load: Sendable {
     }
 
     /// For each node a client that is subscribed to all rooms and, at the nodes `writersAt` (all), one publisher for
-    /// each room. Clients whose node sends them away go on at another one.
-    static func start(_ cluster: ProcessCluster, _ rooms: [String], writersAt: [Int]? = nil) async throws -> Load {
+    /// each room. Clients whose node sends them away go on at another one. `at`: these nodes only.
+    static func start(
+        _ cluster: ProcessCluster,
+        _ rooms: [String],
+        at indices: [Int]? = nil,
+        writersAt: [Int]? = nil
+    ) async throws -> Load {
         let load = Load(cluster, rooms)
-        for index in cluster.nodes.indices {
+        for index in indices ?? Array(cluster.nodes.indices) {
             // No window: a repeat on the wire must reach the checker.
             let reader = try await cluster.client(index) {
                 $0.duplicateWindow = DuplicateWindow(capacity: 1, lifetime: .zero)

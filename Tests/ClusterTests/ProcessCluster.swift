@@ -24,6 +24,7 @@ final class ProcessCluster: Sendable {
         var respCluster: Int
         var sentinel: Int
         var data: String
+        var zone: String
         var host = "127.0.0.1"
         var url: String { "ws://127.0.0.1:\(gateway)/connection/websocket" }
     }
@@ -31,6 +32,8 @@ final class ProcessCluster: Sendable {
     /// What differs between tests.
     struct Options: Sendable {
         var nodes = 3
+        /// How many of them, the first ones, are in the file that forms the cluster; nil: all. The others join it.
+        var founders: Int?
         /// `cluster`, `standalone`, `redis`, for which `run` starts a server, or `shim`: the server is a cluster.
         var mode = "cluster"
         /// Where somebody else's server listens.
@@ -90,7 +93,8 @@ final class ProcessCluster: Sendable {
                     resp: options.hasRedisClients ? ports[index * 7 + 3] : 0,
                     respCluster: options.hasRedisClients ? ports[index * 7 + 4] : 0,
                     sentinel: options.hasRedisClients ? ports[index * 7 + 5] : 0,
-                    data: options.dataDirectories[index] ?? "\(directory)/data/n\(index + 1)"
+                    data: options.dataDirectories[index] ?? "\(directory)/data/n\(index + 1)",
+                    zone: options.zones[index % options.zones.count]
                 )
             )
         }
@@ -101,7 +105,10 @@ final class ProcessCluster: Sendable {
         try toml().write(toFile: configurationPath, atomically: true, encoding: .utf8)
     }
 
-    /// The configuration file. `secret` and `nodes` may differ for one that must be refused.
+    /// The nodes of the file that forms the cluster.
+    var founders: [Node] { Array(nodes.prefix(options.founders ?? nodes.count)) }
+
+    /// The configuration file. `secret` and `nodes` may differ for one that joins, or that must be refused.
     func toml(secret: String? = nil, nodes: [Node]? = nil) -> String {
         var text = """
             [cluster]
@@ -114,12 +121,12 @@ final class ProcessCluster: Sendable {
             \(options.clusterKeys)
 
             """
-        for (index, node) in (nodes ?? self.nodes).enumerated() {
+        for node in nodes ?? founders {
             text += """
                 [[node]]
                 id = "\(node.id)"
                 host = "\(node.host)"
-                zone = "\(options.zones[index % options.zones.count])"
+                zone = "\(node.zone)"
                 gateway_port = \(node.gateway)
                 resp_port = \(node.resp)
                 cluster_port = \(node.respCluster)
@@ -227,6 +234,15 @@ final class ProcessCluster: Sendable {
         }
         running.withLock { $0[index].child = child }
         return child
+    }
+
+    /// Starts one node with a file that has no other in it, to join by the gossip of the node `seed`.
+    @discardableResult
+    func start(_ index: Int, join seed: Int?, secret: String? = nil) throws -> ChildProcess {
+        let path = "\(directory)/\(nodes[index].id).toml"
+        try toml(secret: secret, nodes: [nodes[index]]).write(toFile: path, atomically: true, encoding: .utf8)
+        let seeds = seed.map { ["--join", "127.0.0.1:\(nodes[$0].gossip)"] } ?? []
+        return try start(index, arguments: ["serve", "--config", path, "--log-level", options.logLevel] + seeds)
     }
 
     /// Starts `vencejo` with any arguments; it dies with this process.

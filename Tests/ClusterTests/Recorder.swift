@@ -14,6 +14,7 @@ final class Recorder: Sendable {
         /// The last offset that each session has, by process.
         var last: [UInt32: UInt64] = [:]
         var gaps = 0
+        var disconnects = 0
         var failures: [String] = []
     }
 
@@ -24,6 +25,8 @@ final class Recorder: Sendable {
     var history: History { state.withLock { $0.history } }
     /// Problems of the clients that are not the checker's business, e.g. a subscription that ended.
     var failures: [String] { state.withLock { $0.failures } }
+    /// Sessions that lost their connection, by now.
+    var disconnects: Int { state.withLock { $0.disconnects } }
     func acknowledged(in room: String) -> Int { state.withLock { $0.acknowledged[room] ?? 0 } }
     func last(of process: UInt32) -> UInt64 { state.withLock { $0.last[process] ?? 0 } }
 
@@ -106,7 +109,7 @@ final class Recorder: Sendable {
                     state.last[process] = to
                 }
             case .dropped(let count): note("session \(process): \(count) messages of a stored room dropped")
-            case .disconnected: break
+            case .disconnected: state.withLock { $0.disconnects += 1 }
             case .ended(let failure):
                 if let failure, failure != .closed { note("session \(process) ended: \(failure)") }
             }
