@@ -280,7 +280,7 @@ extension Broker {
     /// A node that is to leave and carries nothing any more asks to be let go; when that is done, it is told.
     private func leaveWhenEmpty() {
         guard let own = control.member(settings.node) else {
-            guard settings.shard == 0, control.version > 0, !settings.isJoining else { return }
+            guard settings.shard == 0, control.version > 0, wasMember || !settings.isJoining else { return }
             // Not at the first look: a node that starts again may read of its own return only later.
             if leftAt == nil { leftAt = now }
             if let since = leftAt, now - since >= settings.ownersInterval {
@@ -290,6 +290,7 @@ extension Broker {
             return
         }
         leftAt = nil
+        wasMember = true
         guard own.isLeaving, discarding.isEmpty, replicas.dropFirst().allSatisfy({ $0 == nil }) else {
             emptyShards.removeAll()
             return

@@ -17,6 +17,7 @@ package final class Mesh: @unchecked Sendable {
     private struct PeerState {
         var peer: MeshPeer
         var isGone = false
+        var goneSince = Instant.zero
         var link: MeshLink?
         var isDialling = false
         var nextDial = Instant.zero
@@ -125,6 +126,8 @@ package final class Mesh: @unchecked Sendable {
         return stream
     }
 
+    private static let farewell = Interval.seconds(1)
+
     private func tick(_ now: Instant) {
         guard !isStopped else { return }
         if now - self.now > .seconds(1) { listeningSince = now }
@@ -137,18 +140,22 @@ package final class Mesh: @unchecked Sendable {
         while let oldest = handshakes.first(where: { $0.deadline <= now }) {
             oldest.reset("no handshake within \(settings.handshakeTimeout.milliseconds) ms")
         }
+        for index in peers.indices where peers[index].isGone && now - peers[index].goneSince >= Mesh.farewell {
+            peers[index].link?.reset("the node does not belong to the cluster any more")
+        }
         for index in peers.indices where isDialler(to: peers[index].peer.name) && !peers[index].isGone {
             if peers[index].link == nil && !peers[index].isDialling && peers[index].nextDial <= now { dial(index) }
         }
     }
 
-    /// The other nodes as they are from now on. New ones are dialled or waited for, links to those that are missing
-    /// end. On the shard's loop.
+    /// The other nodes as they are from now on. New ones are dialled or waited for. Links to those that are missing end
+    /// after a while: who has left must hear of it. On the shard's loop.
     package func setPeers(_ list: [MeshPeer]) {
         let list = list.filter { $0.name != identity.name }
         for index in peers.indices where !list.contains(where: { $0.name == peers[index].peer.name }) {
+            guard !peers[index].isGone else { continue }
             peers[index].isGone = true
-            peers[index].link?.reset("the node does not belong to the cluster any more")
+            peers[index].goneSince = now
         }
         for peer in list {
             if let index = peers.firstIndex(where: { $0.peer.name == peer.name }) {
