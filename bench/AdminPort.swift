@@ -39,10 +39,27 @@ enum AdminPort {
 
     /// A blocking GET with a short deadline; nil when nobody answers.
     static func get(_ path: String, _ node: ClusterFile.Node) -> (status: Int, body: Data)? {
-        let socket = try? connectBlocking(host: node.host, port: node.adminPort, timeoutMilliseconds: 1000)
+        ask("GET", path, node, milliseconds: 1000)
+    }
+
+    /// A command; what the control group is asked for may take a while.
+    static func post(_ path: String, _ node: ClusterFile.Node) -> (status: Int, body: Data)? {
+        ask("POST", path, node, milliseconds: 12_000)
+    }
+
+    private static func ask(
+        _ method: String,
+        _ path: String,
+        _ node: ClusterFile.Node,
+        milliseconds: Int
+    ) -> (status: Int, body: Data)? {
+        let socket = try? connectBlocking(host: node.host, port: node.adminPort, timeoutMilliseconds: milliseconds)
         guard let descriptor = socket else { return nil }
         defer { close(descriptor) }
-        let request = Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8)
+        let length = method == "POST" ? "Content-Length: 0\r\n" : ""
+        let request = Array(
+            "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\n\(length)Connection: close\r\n\r\n".utf8
+        )
         guard send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }
         var answer: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 65536)

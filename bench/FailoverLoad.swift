@@ -183,6 +183,17 @@ final class FailoverLoad {
         return history
     }
 
+    /// Of the publishes that were due in this time and were acknowledged, from then.
+    func latencies(dueIn window: Range<UInt64>) -> LatencySummary {
+        let rows = publishes.indices.lazy.filter { window.contains(self.due[$0]) && self.publishes[$0].outcome == .ok }
+        return LatencySummary(
+            nanoseconds: rows.map { row in
+                let (returned, due) = (self.publishes[row].returned.nanoseconds, self.due[row])
+                return returned > due ? returned - due : 0
+            }
+        )
+    }
+
     func open(_ node: Int, tag: Int) -> Connection? {
         let place = cluster.file.nodes[node]
         return try? loop.openWebSocket(host: place.host, port: place.gatewayPort, tag: tag)

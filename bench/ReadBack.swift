@@ -32,12 +32,14 @@ struct HistoryPage: Equatable {
 /// Reads rooms from their beginning through every node, for the checker.
 struct ReadBack {
     let cluster: VencejoCluster
+    /// Nodes that have joined it.
+    var others: [ClusterFile.Node] = []
     var pageSize = 300
 
     /// All logs of `rooms` (with their numbers in the history), one for each node.
     func read(_ rooms: [(name: String, number: UInt32)], epochs: inout SymbolTable) throws -> FinalLogs {
         var logs = FinalLogs()
-        for (index, node) in cluster.file.nodes.enumerated() {
+        for (index, node) in (cluster.file.nodes + others).enumerated() {
             let loop = try LoadLoop()
             defer { loop.closeAll() }
             let state = State()

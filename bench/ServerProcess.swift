@@ -25,8 +25,8 @@ final class ServerProcess {
 
     deinit { kill() }
 
-    /// Starts again after `kill()` or `strike()`, in the same directory.
-    func start() throws {
+    /// Starts again after `kill()` or `strike()`, in the same directory; this time with `additions` to its arguments.
+    func start(adding additions: [String] = []) throws {
         kill()
         ChildProcesses.installCleanUp()
         var actions = posix_spawn_file_actions_t()
@@ -43,7 +43,7 @@ final class ServerProcess {
         posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
         posix_spawnattr_setpgroup(&attributes, 0)
 
-        let pointers: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+        let pointers: [UnsafeMutablePointer<CChar>?] = (arguments + additions).map { strdup($0) } + [nil]
         defer { for pointer in pointers { free(pointer) } }
         var child: pid_t = 0
         let error = posix_spawn(&child, arguments[0], &actions, &attributes, pointers, environ)

@@ -293,7 +293,7 @@ extension Broker {
     /// A node that is to leave and carries nothing any more asks to be let go, until it is told that it is.
     private func leaveWhenEmpty() {
         guard let own = control.member(settings.node) else {
-            guard settings.shard == 0, control.version > 0, !settings.isJoining else { return }
+            guard settings.shard == 0, control.version > 0, wasMember || !settings.isJoining else { return }
             // Not at the first look: a node that starts again may read of its own return only later.
             if leftAt == nil { leftAt = now }
             if let since = leftAt, now - since >= settings.ownersInterval {
@@ -304,6 +304,7 @@ extension Broker {
         }
         guard leftAt != .distantFuture else { return }
         leftAt = nil
+        wasMember = true
         guard own.isLeaving, discarding.isEmpty, replicas.dropFirst().allSatisfy({ $0 == nil }) else {
             emptyShards.removeAll()
             return

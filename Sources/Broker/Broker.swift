@@ -57,6 +57,8 @@ package final class Broker {
     /// Shards of this node that carry nothing any more, while it is leaving.
     var emptyShards: Set<Int> = []
     var leftAt: Instant?
+    /// Since its start: a node that joins is none until it is admitted.
+    var wasMember = false
 
     /// Nodes whose link the mesh has admitted, and those that formed the cluster; sorted.
     var peers: [Peer] = []

@@ -166,7 +166,8 @@ extension ClusterConfiguration {
         }
     }
 
-    private static func readFile(_ path: String) throws(ConfigurationError) -> String {
+    /// The text of a configuration file, as it stands.
+    package static func readFile(_ path: String) throws(ConfigurationError) -> String {
         func refused(_ reason: String) -> ConfigurationError {
             ConfigurationError(problems: [ConfigurationProblem(source: path, keyPath: "", reason: reason)])
         }

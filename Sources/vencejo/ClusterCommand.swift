@@ -10,7 +10,8 @@ struct ClusterCommand: AsyncParsableCommand {
         commandName: "cluster",
         abstract: "Run every node of cluster.toml on this machine, and watch them.",
         discussion: """
-            Ctrl-C stops all nodes cleanly, a second one at once. A node that dies is started again.
+            Ctrl-C stops all nodes cleanly, a second one at once. A node that dies is started again; one that has left \
+            the cluster, or was stopped, is not.
             """
     )
 
@@ -18,6 +19,12 @@ struct ClusterCommand: AsyncParsableCommand {
 
     @Flag(name: .long, help: "Show a failover: publish, kill the room's owner, prove that nothing is lost.")
     var killDemo = false
+
+    @Option(
+        name: .long,
+        help: "Run so many nodes, more than the file has, by a file that is written beside their data directories."
+    )
+    var nodes: Int?
 
     @Flag(name: .long, help: "No live table, only lines.")
     var noTable = false
@@ -32,10 +39,21 @@ struct ClusterCommand: AsyncParsableCommand {
     var logLevel = "notice"
 
     func run() async throws {
-        let configuration = try configurationOptions.load()
-        let terminal = Terminal(interactive: !noTable && !killDemo)
+        var configuration = try configurationOptions.load()
+        var path = configurationOptions.path
+        if let nodes, nodes != configuration.nodes.count {
+            guard (configuration.nodes.count...WiderCluster.nodesMax).contains(nodes) else {
+                throw ValidationError(
+                    "--nodes is \(configuration.nodes.count), which \(path) has, to \(WiderCluster.nodesMax)"
+                )
+            }
+            path = try WiderCluster.write(configuration, from: path, count: nodes, data: data)
+            configuration = try ConfigurationOptions.load(path)
+            Output.line("\(nodes) nodes by \(path); other commands find them with --config \(path)")
+        }
         if fresh { try deleteData(configuration) }
-        var arguments = ["--config", configurationOptions.path, "--log-level", logLevel]
+        let terminal = Terminal(interactive: !noTable && !killDemo)
+        var arguments = ["--config", path, "--log-level", logLevel]
         if let data { arguments += ["--data", data] }
         let reporter = ClusterReporter(configuration, terminal)
         let supervisor = ClusterSupervisor(configuration, arguments: arguments) { reporter.line($0, $1) }

@@ -81,6 +81,10 @@ actor ClusterSupervisor {
                 while members[index].isHeld, !isStopping { try? await Task.sleep(for: .milliseconds(20)) }
                 continue
             }
+            if exit == .code(0) {
+                report(nil, "\(name) has ended: it has left the cluster or was stopped, and is not started again")
+                return
+            }
             members[index].failures = NIODeadline.now() - began > .seconds(30) ? 1 : members[index].failures + 1
             if exit == .code(78) {
                 report(nil, "\(name) refuses its configuration (\(exit)): stopping")

@@ -22,6 +22,16 @@ struct ConfigurationOptions: ParsableArguments {
             throw ExitCode(78)
         }
     }
+
+    /// The same of a file that this program has written.
+    static func load(_ path: String) throws -> ClusterConfiguration {
+        do throws(ConfigurationError) {
+            return try ClusterConfiguration.load(path: path, environment: ProcessEnvironment.all)
+        } catch {
+            Output.error("\(error)")
+            throw ExitCode(78)
+        }
+    }
 }
 
 /// The process's environment.

@@ -76,6 +76,40 @@ struct FaultTests {
         #expect(NodeStatus.ownershipsWon(in: "nothing") == nil)
     }
 
+    @Test("CL-11 a placement has settled when every node has what it gives it, and nothing else")
+    func settled() throws {
+        func status(
+            _ node: String,
+            epoch: Int = 2,
+            names: [String],
+            replicas: [String],
+            role: String
+        ) throws -> NodeStatus {
+            let members = names.map { #"{"name":"\#($0)"}"# }.joined(separator: ",")
+            let list = replicas.map { #""\#($0)""# }.joined(separator: ",")
+            let text = #"""
+                {"node":"\#(node)","degraded":false,"placementEpoch":\#(epoch),"nodes":[\#(members)],"events":[],
+                "partitions":[{"id":0,"owner":"n1","replicas":[\#(list)],"role":"\#(role)","degraded":false}]}
+                """#
+            return try JSONDecoder().decode(NodeStatus.self, from: Data(text.utf8))
+        }
+        let both = ["n1", "n2"]
+        let old = try status("n1", epoch: 1, names: ["n1"], replicas: ["n1"], role: "leader")
+        let first = try status("n1", names: both, replicas: both, role: "leader")
+        let second = try status("n2", names: both, replicas: both, role: "follower")
+        #expect(NodeStatus.isSettled([first, second], "n2", isMember: true))
+        #expect(!NodeStatus.isSettled([first, second], "n2", isMember: false))
+        #expect(NodeStatus.isSettled([old], "n2", isMember: false))
+        #expect(!NodeStatus.isSettled([old, second], "n2", isMember: true))
+        let empty = try status("n2", names: both, replicas: both, role: "none")
+        #expect(!NodeStatus.isSettled([first, empty], "n2", isMember: true))
+        let surplus = try status("n3", names: both, replicas: both, role: "follower")
+        #expect(!NodeStatus.isSettled([first, second, surplus], "n2", isMember: true))
+
+        let change = PlacementChange(from: old, to: first, seconds: 1)
+        #expect(change.moved == 1 && change.replicas == 2 && change.share == 0.5 && change.mostToMean == 1)
+    }
+
     @Test("CL-21 an isolated node that acknowledges, refuses for good or says nothing is found out")
     func isolation() {
         var finding = IsolationProbe.Finding()

@@ -133,6 +133,29 @@ import Testing
         load.check()
     }
 
+    @Test("CL-06 a node that has joined leaves in the same life")
+    func joinedAndLeaving() throws {
+        let cluster = try MiniCluster(nodes: 3, partitions: 16)
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 3)
+        try cluster.join(4)
+        load.run(milliseconds: 60_000) { cluster.hasPlaced(4) && cluster.isPlaced(on: [1, 2, 3, 4]) }
+        #expect(cluster.isPlaced(on: [1, 2, 3, 4]))
+        func hasLeft(_ number: Int) -> Bool {
+            cluster.events.contains { event in
+                guard case (NodeID(UInt64(number)), .left) = event else { return false }
+                return true
+            }
+        }
+        #expect(!hasLeft(4), "it waited to be admitted")
+        for number in 1...4 { cluster.broker(number).onNodesSeen([], joining: []) }
+        #expect(cluster.request(1, .setLeaving(NodeID(4), true)) == .accepted)
+        load.run(milliseconds: 60_000) { hasLeft(4) }
+        #expect(hasLeft(4))
+        #expect(cluster.isPlaced(on: [1, 2, 3]))
+        load.check()
+    }
+
     @Test(
         "CL-08 a node that stays away is replaced after the delay, not before, and takes its part again when it returns"
     )

@@ -1,4 +1,5 @@
 import Admin
+import ClusterConfiguration
 import Foundation
 import Glibc
 import Testing
@@ -157,6 +158,21 @@ extension RealProcesses {
                 #expect(result.exit == .code(0), "\(result.lines.suffix(15))")
                 #expect(result.lines.contains { $0.contains("demo | Held:") })
             }
+        }
+
+        @Test("P-04 a file is made wider by nodes whose ports, zones and directories follow its own")
+        func widerCluster() throws {
+            let path = Checkout.root + "/cluster.toml"
+            let three = try ClusterConfiguration.load(path: path, environment: [:])
+            let text = WiderCluster.text(try ClusterConfiguration.readFile(path), three.nodes, count: 5)
+            let five = try ClusterConfiguration.load(text: text, path: "five", environment: [:])
+            #expect(Array(five.nodes.prefix(3)) == three.nodes)
+            let last = try #require(five.nodes.last)
+            #expect(five.nodes.map(\.id) == ["n1", "n2", "n3", "n4", "n5"])
+            #expect(five.nodes.map(\.zone) == ["a", "b", "c", "d", "e"])
+            #expect(last.gatewayPort == 8040 && last.respPort == 6383 && last.sentinelPort == 26383)
+            #expect(last.meshPort == 7986 && last.gossipPort == 7987 && last.adminPort == 9040)
+            #expect(last.clusterPort == 0 && last.dataDirectory == "./data/n5")
         }
 
         /// Processes whose parent is `pid`.

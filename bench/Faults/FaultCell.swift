@@ -12,6 +12,9 @@ enum FaultCell: String, CaseIterable, Sendable {
     case slowDisk = "slow-disk"
     case fullDisk = "full-disk"
     case rolling
+    case drain
+    case leave
+    case join
 
     static let names = allCases.map(\.rawValue).joined(separator: ", ")
 
@@ -29,17 +32,20 @@ enum FaultCell: String, CaseIterable, Sendable {
         case .slowDisk: "slow disk 8 s"
         case .fullDisk: "full disk 8 s"
         case .rolling: "rolling restart"
+        case .drain: "drained, and back after 2 s"
+        case .leave: "leaves, and a fresh node comes"
+        case .join: "a sixth node joins"
         }
     }
 
     /// How long the fault lasts.
     var seconds: Double {
         switch self {
-        case .kill: 2
+        case .kill, .drain: 2
         case .blackhole, .split: 6
         case .sendOnly, .receiveOnly, .pair, .slowDisk, .fullDisk: 8
         case .stop, .flap, .loss: 10
-        case .rolling: 0
+        case .rolling, .leave, .join: 0
         }
     }
 
@@ -48,17 +54,23 @@ enum FaultCell: String, CaseIterable, Sendable {
         switch self {
         case .kill: 1000
         case .blackhole: 1500
-        case .rolling: 200
+        case .rolling, .drain: 200
         default: nil
         }
     }
+
+    /// Nobody is cut off: what clients of the node itself notice counts too.
+    var isOrderly: Bool { [.rolling, .drain, .leave, .join].contains(self) }
+
+    /// Clients that are told to go connect to the next node, and stay there.
+    var movesClients: Bool { self == .drain || self == .leave }
 
     var needsDisks: Bool { self == .slowDisk || self == .fullDisk }
 
     /// Why it cannot be run here; nil when it can.
     var isMissing: String? {
         switch self {
-        case .kill, .stop, .flap, .rolling, .fullDisk: nil
+        case .kill, .stop, .flap, .rolling, .drain, .leave, .join, .fullDisk: nil
         case .blackhole, .sendOnly, .receiveOnly, .pair, .split, .loss: FaultNetwork.dropIsMissing
         case .slowDisk: FaultDisks.slownessIsMissing
         }
@@ -84,7 +96,7 @@ enum FaultCell: String, CaseIterable, Sendable {
         case .pair: return FaultNetwork.cut([side[0]], from: [side[1]])
         case .split: return FaultNetwork.cut(side, from: (0..<nodes).filter { !side.contains($0) })
         case .loss: return FaultNetwork.cut([victim], from: others, percent: 20)
-        case .kill, .stop, .flap, .slowDisk, .fullDisk, .rolling: return []
+        case .kill, .stop, .flap, .slowDisk, .fullDisk, .rolling, .drain, .leave, .join: return []
         }
     }
 }
@@ -97,8 +109,11 @@ enum FaultVictim: String, CaseIterable, Sendable {
     case follower
     /// Leads the control group.
     case control
+    /// A node more than there were.
+    case newcomer
 
-    static let names = allCases.map(\.rawValue).joined(separator: ", ")
+    static let choices: [FaultVictim] = [.owner, .follower, .control]
+    static let names = choices.map(\.rawValue).joined(separator: ", ")
 
     var title: String { self == .control ? "control leader" : rawValue }
 }

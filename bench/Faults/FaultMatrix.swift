@@ -29,6 +29,8 @@ final class FaultMatrix {
         var delivery = DeliveryCounts()
         var wronglyAcknowledged = 0
         var breaches: [String] = []
+        /// Of publishes, from when they were due, before a change and while it lasted: of each round.
+        var latencies: [(before: LatencySummary, during: LatencySummary)?] = []
     }
 
     /// The nodes' logs beside each other, when all had ended.
@@ -48,9 +50,10 @@ final class FaultMatrix {
     func run(_ cells: [FaultCell], _ victims: [FaultVictim]) -> [Outcome] {
         var outcomes: [Outcome] = []
         var isBroken: String?
-        let total = cells.count * victims.count
+        func roles(_ cell: FaultCell) -> [FaultVictim] { cell == .join ? [.newcomer] : victims }
+        let total = cells.reduce(0) { $0 + roles($1).count }
         for cell in cells {
-            for role in victims {
+            for role in roles(cell) {
                 var outcome = Outcome(cell: cell, role: role)
                 FaultProgress.say("\(outcomes.count + 1)/\(total) \(cell.rawValue), \(role.rawValue)")
                 outcome.reason = isBroken ?? cell.isMissing
@@ -80,6 +83,7 @@ final class FaultMatrix {
                 scene.disks?.empty(index)
                 scene.cluster.servers[index].signal(SIGCONT)
             }
+            scene.newcomer?.abandon(scene)
             try scene.awaitReady()
             return nil
         } catch {
@@ -103,7 +107,7 @@ final class FaultMatrix {
                 (0..<count).map { LoadLayout.Client(room: room, node: $0) }
             }
         )
-        layout.isPinned = true
+        layout.isPinned = !cell.movesClients
         layout.burst = size.burst
         let load = try FailoverLoad(
             cluster: scene.cluster,
@@ -113,6 +117,7 @@ final class FaultMatrix {
         )
         try load.start()
         for turn in 0..<size.rounds {
+            try scene.newcomer?.leave(scene, load)
             load.run(seconds: size.settle) { false }
             let status = try scene.status()
             guard let victim = scene.victim(role, rooms, turn: turn, status) else {
@@ -127,11 +132,13 @@ final class FaultMatrix {
         }
         try load.drain()
         try judge(load, &outcome)
+        try scene.newcomer?.leave(scene, nil)
     }
 
     private func judge(_ load: FailoverLoad, _ outcome: inout Outcome) throws {
         var history = load.history()
-        let logs = try ReadBack(cluster: scene.cluster).read(load.roomNumbers, epochs: &history.epochs)
+        let readBack = ReadBack(cluster: scene.cluster, others: scene.newcomer?.joined ?? [])
+        let logs = try readBack.read(load.roomNumbers, epochs: &history.epochs)
         var options = CheckOptions()
         options.sessionsReadToEnd = true
         options.gapPolicy = .belowFloor
@@ -153,6 +160,12 @@ final class FaultMatrix {
             outcome.wronglyAcknowledged += wrong
             if wrong > 0 {
                 outcome.breaches.append("\(name): \(wrong) publishes acknowledged on the side without a majority")
+            }
+            if let window = round.placement?.window, !window.isEmpty {
+                let during = round.whole.lowerBound.nanoseconds..<round.whole.upperBound.nanoseconds
+                outcome.latencies.append((load.latencies(dueIn: window), load.latencies(dueIn: during)))
+            } else {
+                outcome.latencies.append(nil)
             }
             outcome.breaches += round.findings.map { "\(name), round \(turn + 1): \($0)" }
         }

@@ -26,6 +26,8 @@ struct FaultRound {
         var isolation: IsolationProbe.Finding?
         var incidents = IncidentCount()
         var findings: [String] = []
+        var placement: PlacementChange?
+        var drain: NodeStatus.Drain?
     }
 
     let cell: FaultCell
@@ -36,7 +38,7 @@ struct FaultRound {
     /// Of the cell's own time.
     var pace = 1.0
 
-    private var seconds: Double { cell.seconds * pace }
+    var seconds: Double { cell.seconds * pace }
 
     func run(victim: Int, name: String, _ status: NodeStatus) throws -> Result {
         let nodes = scene.nodes
@@ -57,6 +59,12 @@ struct FaultRound {
         if cell == .rolling {
             result.isMerged = true
             result.ready = try roll(from: victim)
+        } else if cell == .drain {
+            try drain(victim, &result)
+        } else if cell == .leave {
+            try leave(victim, &result)
+        } else if cell == .join {
+            try join(&result)
         } else {
             try inject(victim)
             let whole = Clock.instant()
@@ -79,7 +87,11 @@ struct FaultRound {
         }
         result.healed = Clock.instant()
         let last = BackgroundTask { OwnershipCount(nodes) }
-        recover(victim, &result)
+        switch cell {
+        case .join: break
+        case .leave: try replace(victim, &result)
+        default: recover(victim, &result)
+        }
         // What healing itself disturbs is seen too.
         load.run(seconds: 1) { false }
         result.end = Clock.instant()
@@ -105,7 +117,7 @@ struct FaultRound {
 
     private func healthy(_ victim: Int, _ status: NodeStatus) -> [[Int]] {
         let all = Array(scene.nodes.indices)
-        guard cell != .rolling else { return load.layout.rooms.map { _ in all } }
+        guard !cell.isOrderly else { return load.layout.rooms.map { _ in all } }
         let side = cell.side(of: victim, nodes: all.count)
         let others = all.filter { !side.contains($0) }
         guard cell == .split else { return load.layout.rooms.map { _ in others } }
@@ -158,7 +170,7 @@ struct FaultRound {
         case .fullDisk:
             guard let disks = scene.disks else { return }
             try BackgroundTask { try disks.fill(victim) }.wait(load)
-        case .rolling: break
+        case .rolling, .drain, .leave, .join: break
         }
     }
 
@@ -172,7 +184,7 @@ struct FaultRound {
         case .flap: try BackgroundTask { try network.setLink(victim, isUp: true) }.wait(load)
         case .slowDisk: try scene.disks?.hasten(victim, process: server.pid)
         case .fullDisk: scene.disks?.empty(victim)
-        case .kill, .rolling: break
+        case .kill, .rolling, .drain, .leave, .join: break
         }
         guard !server.isRunning else { return }
         if cell != .kill { result.findings.append("\(server.name) ended itself: \(server.logTail(lines: 2))") }

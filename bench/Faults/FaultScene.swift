@@ -9,11 +9,13 @@ final class FaultScene {
     /// nil when no disk is at fault in this run.
     let disks: FaultDisks?
     var nodes: [ClusterFile.Node] { cluster.file.nodes }
+    /// nil when no node joins in this run.
+    let newcomer: Newcomer?
     /// How long a node may take to come back.
     static let patience = 60.0
 
-    init(nodeCount: Int, hasDisks: Bool, binary: String, workspace: Workspace) throws {
-        let network = try FaultNetwork(nodes: nodeCount)
+    init(nodeCount: Int, hasNewcomer: Bool, hasDisks: Bool, binary: String, workspace: Workspace) throws {
+        let network = try FaultNetwork(nodes: nodeCount + (hasNewcomer ? 1 : 0))
         let disks = hasDisks ? try FaultDisks(nodes: nodeCount, workspace: workspace) : nil
         let places = try (0..<nodeCount).map { node in
             VencejoCluster.Place(
@@ -29,6 +31,15 @@ final class FaultScene {
             workspace: workspace,
             places: places
         )
+        newcomer =
+            hasNewcomer
+            ? try Newcomer(
+                host: network.hosts[nodeCount],
+                launcher: try network.launcher(nodeCount),
+                cluster: cluster,
+                binary: binary,
+                workspace: workspace
+            ) : nil
         self.network = network
         self.disks = disks
     }
@@ -70,6 +81,7 @@ final class FaultScene {
     /// one that does not lead the control group, and so is the follower, where there is one.
     func victim(_ role: FaultVictim, _ rooms: [String], turn: Int, _ status: NodeStatus) -> (node: Int, room: Int)? {
         func index(_ name: String?) -> Int? { name.flatMap { name in nodes.firstIndex { $0.id == name } } }
+        if role == .newcomer { return (0, turn % rooms.count) }
         let leader = index(status.controlLeader)
         if role == .control { return leader.map { ($0, turn % rooms.count) } }
         var second: (node: Int, room: Int)?

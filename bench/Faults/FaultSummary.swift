@@ -10,7 +10,7 @@ struct FaultSummary {
         if let reason = outcome.reason { return "not run: \(reason)" }
         let publishers = percentile(99, of: outcome.silence.publishers).map(format) ?? "-"
         let subscribers = percentile(99, of: outcome.silence.subscribers).map(format) ?? "-"
-        let served = outcome.rounds.compactMap(\.served).max().map(format) ?? "never"
+        let served = outcome.rounds.compactMap(\.served).max().map(format) ?? "?"
         return "silence p99 \(publishers) ms at publishers, \(subscribers) ms at subscribers; "
             + "\(outcome.statistics.acknowledged) acknowledged, \(outcome.delivery.lost) lost, "
             + "\(outcome.delivery.duplicated) doubled, \(outcome.delivery.reordered) reordered; "
@@ -34,7 +34,9 @@ struct FaultSummary {
     }
 
     /// The cells that have a bound.
-    var goals: [Goal] {
+    var goals: [Goal] { silenceGoals + latencyGoals }
+
+    private var silenceGoals: [Goal] {
         FaultCell.allCases.compactMap { cell in
             let runs = outcomes.filter { $0.cell == cell }
             guard let target = cell.target, !runs.isEmpty else { return nil }
@@ -51,12 +53,27 @@ struct FaultSummary {
         }
     }
 
+    /// A move of replicas must not slow publishes down much.
+    private var latencyGoals: [Goal] {
+        ran.filter { $0.cell == .join }.map { outcome in
+            let ratios = outcome.latencies.compactMap { $0 }.map { $0.during.p99 / max($0.before.p99, 0.001) }
+            return Goal(
+                name: outcome.cell.title,
+                required: "publish latency p99 at most twice that before, times",
+                limit: 2,
+                isMinimum: false,
+                measured: ratios.max(),
+                remarks: ratios.isEmpty ? "was not run" : "the slowest of \(ratios.count) rounds"
+            )
+        }
+    }
+
     /// What is wrong: nothing of it may be there. Targets that were missed are `goals`.
     var breaches: [String] {
         outcomes.flatMap(\.breaches) + (logs.isEqual ? [] : ["the nodes' logs differ: \(logs.text)"])
     }
 
-    var details: [BenchmarkReport.Detail] { [silences, deliveries, takeovers, isolation, comparison] }
+    var details: [BenchmarkReport.Detail] { [silences, deliveries, takeovers, isolation, members, drains, comparison] }
 
     private var ran: [FaultMatrix.Outcome] { outcomes.filter { $0.reason == nil } }
 
@@ -77,7 +94,10 @@ struct FaultSummary {
             rows: ran.map { outcome in
                 [outcome.cell.title, outcome.role.title] + figures(outcome.silence.publishers)
                     + figures(outcome.silence.subscribers)
-                    + [seconds(outcome.rounds.map(\.ready)), seconds(outcome.rounds.map(\.served))]
+                    + [
+                        seconds(outcome.rounds.map(\.ready)),
+                        outcome.cell == .join ? "" : seconds(outcome.rounds.map(\.served)),
+                    ]
             }
         )
     }
@@ -136,6 +156,47 @@ struct FaultSummary {
                 "fault", "victim", "degraded after s", "guaranteed: acknowledged", "refused for now",
                 "refused for good", "not answered", "slowest refusal ms", "best-effort rooms that work",
             ],
+            rows: rows
+        )
+    }
+
+    private var members: BenchmarkReport.Detail {
+        var rows: [[String]] = []
+        for outcome in ran {
+            for (turn, round) in outcome.rounds.enumerated() {
+                guard let change = round.placement else { continue }
+                let latency = outcome.latencies[turn]
+                rows.append([
+                    outcome.cell.title, outcome.role.title, format(change.seconds),
+                    "\(change.moved) of \(change.replicas)", "\(format(change.share * 100)) %",
+                    format(change.mostToMean), latency.map { format($0.before.p99) } ?? "",
+                    latency.map { format($0.during.p99) } ?? "",
+                ])
+            }
+        }
+        return BenchmarkReport.Detail(
+            title: "What a change of members moved, round by round",
+            columns: [
+                "change", "node", "took s", "replicas that moved", "share", "most replicas of a node to the mean",
+                "publish p99 before ms", "during ms",
+            ],
+            rows: rows
+        )
+    }
+
+    private var drains: BenchmarkReport.Detail {
+        var rows: [[String]] = []
+        for outcome in ran {
+            for case let drain? in outcome.rounds.map(\.drain) {
+                rows.append([
+                    outcome.cell.title, outcome.role.title, "\(drain.elapsedMilliseconds)", "\(drain.moved)",
+                    "\(drain.cut)",
+                ])
+            }
+        }
+        return BenchmarkReport.Detail(
+            title: "Drains",
+            columns: ["cell", "victim", "empty after ms", "clients that went when told", "clients cut off"],
             rows: rows
         )
     }

@@ -18,7 +18,7 @@ struct Faults: ParsableCommand {
     @Option(help: "Cells separated by commas; all by default.")
     var cells = FaultCell.allCases.map(\.rawValue).joined(separator: ",")
     @Option(help: "Victims separated by commas; all by default.")
-    var victims = FaultVictim.allCases.map(\.rawValue).joined(separator: ",")
+    var victims = FaultVictim.choices.map(\.rawValue).joined(separator: ",")
     @Option(help: "Nodes of the cluster.")
     var nodes = 5
     @Option(help: "Rounds of each cell and victim.")
@@ -58,7 +58,7 @@ struct Faults: ParsableCommand {
             return cell
         }
         let victims = try self.victims.split(separator: ",").map {
-            guard let victim = FaultVictim(rawValue: String($0)) else {
+            guard let victim = FaultVictim(rawValue: String($0)), victim != .newcomer else {
                 throw ValidationError("no victim named \($0)")
             }
             return victim
@@ -75,6 +75,7 @@ struct Faults: ParsableCommand {
         let binary = try servers.findVencejo()
         let scene = try FaultScene(
             nodeCount: nodes,
+            hasNewcomer: cells.contains(.join),
             hasDisks: cells.contains { $0.needsDisks && $0.isMissing == nil },
             binary: binary,
             workspace: workspace
@@ -99,7 +100,7 @@ struct Faults: ParsableCommand {
         report.details = summary.details
         report.breaches = summary.breaches
         report.breaches += report.goals.filter { $0.isMet == false }.map {
-            "target missed: \($0.name): \($0.required); \($0.measured.map(format) ?? "") ms"
+            "target missed: \($0.name): \($0.required); it was \($0.measured.map(format) ?? "")"
         }
         try output.finish(report, limits.thresholds)
     }

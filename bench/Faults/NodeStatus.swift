@@ -6,8 +6,22 @@ struct NodeStatus: Decodable, Sendable {
     struct Partition: Decodable, Sendable {
         var id: Int
         var owner: String?
+        /// Those that the placement names, its preferred owner first.
         var replicas: [String]
+        /// Of the replica that is here; "none" where there is none.
+        var role: String
         var degraded: Bool
+    }
+
+    struct Member: Decodable, Sendable {
+        var name: String
+    }
+
+    struct Drain: Decodable, Sendable {
+        var state: String
+        var moved: Int
+        var cut: Int
+        var elapsedMilliseconds: Int
     }
 
     struct Event: Decodable, Sendable {
@@ -17,8 +31,13 @@ struct NodeStatus: Decodable, Sendable {
         var text: String
     }
 
+    /// Whose it is.
+    var node: String
     var degraded: Bool
     var controlLeader: String?
+    var placementEpoch: UInt64
+    var nodes: [Member]
+    var drain: Drain?
     var partitions: [Partition]
     var events: [Event]
 
