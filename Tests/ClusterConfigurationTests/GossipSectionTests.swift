@@ -7,13 +7,14 @@ import Testing
     private func load(
         _ gossip: String = "",
         node: String = "",
-        mode: String = "cluster"
+        mode: String = "cluster",
+        copies: Int = 1
     ) throws -> ClusterConfiguration {
         try ClusterConfiguration.load(
             text: """
                 [cluster]
                 mode = "\(mode)"
-                replication_factor = 1
+                replication_factor = \(copies)
                 [gossip]
                 \(gossip)
                 [[node]]
@@ -26,9 +27,14 @@ import Testing
         )
     }
 
-    private func problems(_ gossip: String = "", node: String = "", mode: String = "cluster") throws -> [String] {
+    private func problems(
+        _ gossip: String = "",
+        node: String = "",
+        mode: String = "cluster",
+        copies: Int = 1
+    ) throws -> [String] {
         do {
-            _ = try load(gossip, node: node, mode: mode)
+            _ = try load(gossip, node: node, mode: mode, copies: copies)
             return []
         } catch let error as ConfigurationError {
             return error.problems.map(\.description)
@@ -91,6 +97,12 @@ import Testing
         )
         #expect(try problems("down_after = \"0s\"").isEmpty)
         #expect(try problems("push_pull_interval = \"0s\"")[0].contains("must be 1s...1h"))
+    }
+
+    @Test("CL-01 P-10 more copies than the file has nodes are for clusters that may get more")
+    func copies() throws {
+        #expect(try problems(copies: 3).isEmpty)
+        #expect(try problems("enabled = false", copies: 3)[0].contains("must be at most the number of nodes, 1"))
     }
 
     @Test("the gossip's port follows the mesh's, and takes no other listener's")

@@ -26,10 +26,7 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
             ("partitions = 64", "partitions = 32768", "cluster.partitions = 32768: must be 1...16384"),
             ("partitions = 64", "partitions = \"64\"", "cluster.partitions = \"64\": must be an integer, 1...16384"),
             ("partitions = 64", "partitions = 64.0", "cluster.partitions = 64.0: must be an integer"),
-            (
-                "replication_factor = 3", "replication_factor = 5\n[gossip]\nenabled = false",
-                "replication_factor = 5: must be at most the number of"
-            ),
+            ("replication_factor = 3", "replication_factor = 8", "cluster.replication_factor = 8: must be 1...7"),
             ("threads = \"auto\"", "threads = 0", "cluster.threads = 0: must be \"auto\" or 1...256"),
             ("gateway_port = 8020", "gateway_port = 99999", "node[2].gateway_port = 99999: must be 1...65535"),
             ("gateway_port = 8020", "gateway_port = 8010", "node[2].gateway_port = 8010: already node[1].gateway_port"),
