@@ -86,25 +86,44 @@ struct ClusterSurvey {
         var reason = ""
     }
 
-    /// Asks every node at once; in the configuration's order.
+    /// Asks every node at once: those of the configuration in its order, then those that have joined them, by name.
     static func ask(_ configuration: ClusterConfiguration, timeout: Interval = .seconds(3)) async -> [Answer] {
+        let listed = await ask(configuration.nodes.map { ($0, AdminClient(configuration, $0)) }, timeout)
+        var joined: [(node: ClusterConfiguration.Node, admin: AdminClient?)] = []
+        for member in listed.flatMap({ $0.report?.nodes ?? [] }) {
+            guard configuration.node(id: member.name) == nil, !joined.contains(where: { $0.node.id == member.name })
+            else { continue }
+            var node = ClusterConfiguration.Node()
+            node.id = member.name
+            node.host = member.host
+            node.zone = member.zone
+            node.gatewayPort = member.gatewayPort
+            joined.append((node, member.admin.flatMap(AdminClient.init(address:))))
+        }
+        return listed + (await ask(joined.sorted { $0.node.id < $1.node.id }, timeout))
+    }
+
+    private static func ask(
+        _ nodes: [(node: ClusterConfiguration.Node, admin: AdminClient?)],
+        _ timeout: Interval
+    ) async -> [Answer] {
         await withTaskGroup(of: (Int, Answer).self) { group in
-            for (index, node) in configuration.nodes.enumerated() {
-                group.addTask { (index, await ask(configuration, node, timeout)) }
+            for (index, row) in nodes.enumerated() {
+                group.addTask { (index, await ask(row.node, row.admin, timeout)) }
             }
-            var answers = configuration.nodes.map { Answer(node: $0) }
+            var answers = nodes.map { Answer(node: $0.node) }
             for await (index, answer) in group { answers[index] = answer }
             return answers
         }
     }
 
     private static func ask(
-        _ configuration: ClusterConfiguration,
         _ node: ClusterConfiguration.Node,
+        _ admin: AdminClient?,
         _ timeout: Interval
     ) async -> Answer {
-        guard let admin = AdminClient(configuration, node) else {
-            return Answer(node: node, reason: "admin_port is 0 in cluster.toml")
+        guard let admin else {
+            return Answer(node: node, reason: "its admin_port is 0 or not known")
         }
         do {
             return Answer(node: node, report: try await admin.status(timeout: timeout))
@@ -129,14 +148,14 @@ struct ClusterSurvey {
             hasRates ? "MESSAGES/S" : "MESSAGES", "LOG", "ZONE", "GATEWAY",
         ]
         return [head]
-            + answers.enumerated().map { index, answer in
+            + answers.map { answer in
                 let tail = [answer.node.zone, "\(answer.node.host):\(answer.node.gatewayPort)"]
                 guard let report = answer.report else {
                     return [answer.node.id, "no answer", "-", "-", "-", "-", "-", "-"] + tail
                 }
                 func rate(_ now: UInt64, _ value: KeyPath<StatusReport, UInt64>) -> String {
                     guard hasRates else { return String(now) }
-                    guard index < earlier.count, let then = earlier[index].report else { return "-" }
+                    guard let then = earlier.first(where: { $0.node.id == answer.node.id })?.report else { return "-" }
                     let before = then[keyPath: value]
                     return now < before ? "-" : String(Int((Double(now - before) / seconds).rounded()))
                 }

@@ -238,11 +238,15 @@ final class ProcessCluster: Sendable {
 
     /// Starts one node with a file that has no other in it, to join by the gossip of the node `seed`.
     @discardableResult
-    func start(_ index: Int, join seed: Int?, secret: String? = nil) throws -> ChildProcess {
+    func start(_ index: Int, join seed: Int, secret: String? = nil) throws -> ChildProcess {
         let path = "\(directory)/\(nodes[index].id).toml"
         try toml(secret: secret, nodes: [nodes[index]]).write(toFile: path, atomically: true, encoding: .utf8)
-        let seeds = seed.map { ["--join", "127.0.0.1:\(nodes[$0].gossip)"] } ?? []
-        return try start(index, arguments: ["serve", "--config", path, "--log-level", options.logLevel] + seeds)
+        return try start(
+            index,
+            arguments: [
+                "serve", "--config", path, "--log-level", options.logLevel, "--join", "127.0.0.1:\(nodes[seed].gossip)",
+            ]
+        )
     }
 
     /// Starts `vencejo` with any arguments; it dies with this process.

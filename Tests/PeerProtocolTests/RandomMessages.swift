@@ -123,6 +123,7 @@ struct RandomMessages {
         case 34: return .controlReply(token: number(), .accepted)
         case 35: return .controlReply(token: number(), .refused("no: \(number())"))
         case 36: return .standing(mayLead: flip())
+        case 38: return .controlReply(token: number(), .notMember)
         default:
             let moves = list(20) { source in
                 ControlReply.Move(
