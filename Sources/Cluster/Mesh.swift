@@ -126,7 +126,8 @@ package final class Mesh: @unchecked Sendable {
         return stream
     }
 
-    private static let farewell = Interval.seconds(1)
+    /// Longer than it takes a node that has left to send its clients away.
+    private static let farewell = Interval.seconds(60)
 
     private func tick(_ now: Instant) {
         guard !isStopped else { return }
@@ -149,7 +150,7 @@ package final class Mesh: @unchecked Sendable {
     }
 
     /// The other nodes as they are from now on. New ones are dialled or waited for. Links to those that are missing end
-    /// after a while: who has left must hear of it. On the shard's loop.
+    /// after a while: who has left must hear of it, and serves its clients until they have gone. On the shard's loop.
     package func setPeers(_ list: [MeshPeer]) {
         let list = list.filter { $0.name != identity.name }
         for index in peers.indices where !list.contains(where: { $0.name == peers[index].peer.name }) {
