@@ -213,7 +213,9 @@ final class NodeRuntime: @unchecked Sendable {
             )
         case .left:
             logger.notice("this node does not belong to the cluster any more")
-            onLeft()
+            // A start from this directory is refused from now on.
+            let list = members.withLock { $0 }
+            writer.writeMeta(MemberList.file, list.encoded) { [onLeft] _ in onLeft() }
         case .fatal(let group, let index, let reason):
             fail("\(group) at \(index): \(reason)")
         }

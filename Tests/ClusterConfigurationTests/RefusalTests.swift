@@ -27,8 +27,8 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
             ("partitions = 64", "partitions = \"64\"", "cluster.partitions = \"64\": must be an integer, 1...16384"),
             ("partitions = 64", "partitions = 64.0", "cluster.partitions = 64.0: must be an integer"),
             (
-                "replication_factor = 3", "replication_factor = 5",
-                "replication_factor = 5: must be at most the number of"
+                "replication_factor = 3", "replication_factor = 8",
+                "cluster.replication_factor = 8: must be 1...7"
             ),
             ("threads = \"auto\"", "threads = 0", "cluster.threads = 0: must be \"auto\" or 1...256"),
             ("gateway_port = 8020", "gateway_port = 99999", "node[2].gateway_port = 99999: must be 1...65535"),
@@ -109,6 +109,23 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
     func badValue(line: String, replacement: String, message: String) throws {
         let found = try problems { try SampleFile.load(replacing: line, with: replacement) }
         #expect(found.contains { $0.hasPrefix("cluster.toml: ") && $0.contains(message) }, "reported: \(found)")
+    }
+
+    @Test("P-10 without gossip no other nodes come: copies are at most as many as nodes")
+    func copiesWithoutGossip() throws {
+        let lines = try ClusterConfiguration.readFile(SampleFile.path).split(
+            separator: "replication_factor = 3",
+            omittingEmptySubsequences: false
+        )
+        let text = lines.joined(separator: "replication_factor = 5")
+        let found = try problems {
+            try ClusterConfiguration.load(
+                text: text,
+                path: "cluster.toml",
+                environment: ["VENCEJO_GOSSIP_ENABLED": "false"]
+            )
+        }
+        #expect(found.contains { $0.contains("replication_factor = 5: must be at most the number of") })
     }
 
     @Test("P-10 all problems of a file are reported together")
