@@ -76,9 +76,9 @@ package struct MeshSettings: Sendable {
     /// ever more rarely, and would find out that the way is free again only minutes later. For users that send
     /// keepalives; nil: never.
     package var maxSilence: Interval?
-    /// How long the link to a node that was let go stays: the node hears of it over this link, and nobody else is left
-    /// to tell it.
-    package var farewell = Interval.seconds(2)
+    /// How long the link to a node that was let go stays: the node hears of it over this link, and serves its clients
+    /// until they have gone elsewhere.
+    package var farewell = Interval.seconds(60)
 
     package init() {}
 }

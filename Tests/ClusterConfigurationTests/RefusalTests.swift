@@ -108,6 +108,23 @@ private func problems(_ load: () throws -> ClusterConfiguration) throws -> [Stri
         #expect(found.contains { $0.hasPrefix("cluster.toml: ") && $0.contains(message) }, "reported: \(found)")
     }
 
+    @Test("P-10 without gossip no other nodes come: copies are at most as many as nodes")
+    func copiesWithoutGossip() throws {
+        let lines = try ClusterConfiguration.readFile(SampleFile.path).split(
+            separator: "replication_factor = 3",
+            omittingEmptySubsequences: false
+        )
+        let text = lines.joined(separator: "replication_factor = 5")
+        let found = try problems {
+            try ClusterConfiguration.load(
+                text: text,
+                path: "cluster.toml",
+                environment: ["VENCEJO_GOSSIP_ENABLED": "false"]
+            )
+        }
+        #expect(found.contains { $0.contains("replication_factor = 5: must be at most the number of") })
+    }
+
     @Test("P-10 all problems of a file are reported together")
     func together() throws {
         let found = try problems {
