@@ -174,7 +174,8 @@ package final class SimulatedDisk: Disk {
 
     package func makeDirectory(_ path: String) throws(DiskError) {
         try change(.makeDirectory, path) { state in
-            if state.folders[path] != nil { return 0 }
+            // One that was removed is still there for a crash to bring back.
+            if state.isVisible(path) { return 0 }
             let (parent, name) = Contents.split(path)
             guard state.folders[parent] != nil else { return ENOENT }
             state.folders[path] = Folder()

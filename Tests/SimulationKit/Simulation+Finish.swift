@@ -22,7 +22,7 @@ extension Simulation {
             if !node.isRunning { after(.milliseconds(10)) { [unowned self] in start(node) } }
         }
         for client in clients { client.windDown() }
-        guard wait(.seconds(40), "the cluster is quiet", { [unowned self] in isQuiet && clients.allSatisfy(\.isIdle) })
+        guard wait(.seconds(120), "the cluster is quiet", { [unowned self] in isQuiet && clients.allSatisfy(\.isIdle) })
         else { return }
         run(until: now + swarm.broker.cursorFlush * 2 + .milliseconds(100))
         checkCursors()
