@@ -268,13 +268,9 @@ extension RealProcesses {
         // MARK: Strangers
 
         @Test(
-<<<<<<< HEAD
-            "CL-19 a node with another secret does not get in; one with a copied data directory is reported as a conflict",
-=======
             """
             CL-19 a node with another secret does not get in; one with a copied data directory is reported as a conflict
             """,
->>>>>>> 18b83b31b20bc789656a9064fca69c86f6b514a4
             .timeLimit(.minutes(5))
         )
         func strangers() async throws {
