@@ -340,6 +340,13 @@ package final class Mesh: @unchecked Sendable {
             if other.incarnation > hello.incarnation {
                 return "duplicate: a newer incarnation of '\(hello.name)' is connected"
             }
+            // A process that ends takes its link with it. One that is heard has not: the newer one runs on a copy of
+            // its data directory, and would vote with an older log than it has.
+            if other.incarnation < hello.incarnation, let heard = other.lastMessage,
+                now - heard < settings.aliveWithin
+            {
+                return "duplicate: '\(hello.name)' is connected and was heard just now; was a data directory copied?"
+            }
             if other.incarnation == hello.incarnation && other.node != hello.node {
                 return "duplicate: '\(hello.name)' is connected with identity \(other.node)"
             }

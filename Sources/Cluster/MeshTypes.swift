@@ -76,6 +76,8 @@ package struct MeshSettings: Sendable {
     /// ever more rarely, and would find out that the way is free again only minutes later. For users that send
     /// keepalives; nil: never.
     package var maxSilence: Interval?
+    /// A peer that was heard so lately keeps its link against a newer process of the same name.
+    package var aliveWithin = Interval.seconds(1)
     /// How long the link to a node that was let go stays: the node hears of it over this link, and serves its clients
     /// until they have gone elsewhere.
     package var farewell = Interval.seconds(60)

@@ -178,6 +178,28 @@ import Testing
         try await b.stop()
     }
 
+    @Test("CL-19 check 5: a process that is heard keeps its link against a newer one, which runs on a copy of its disk")
+    func copiedDirectory() async throws {
+        let ports = freePorts(3)
+        let b = TestNode(identity("b"), port: ports[0], peers: [peer("a", ports[1])])
+        _ = try await b.mesh.start()
+        let real = TestNode(identity("a", incarnation: 10), port: ports[1], peers: [peer("b", ports[0])])
+        _ = try await real.mesh.start()
+        #expect(try await bothUp(real, b))
+        try await sendNumbers(real, to: b.identity.node, count: 1)
+        #expect(await eventually { b.seen { $0.numbers[real.identity.node]?.count } == 1 })
+        let copy = TestNode(identity("a", incarnation: 11), port: ports[2], peers: [peer("b", ports[0])])
+        _ = try await copy.mesh.start()
+        let reason = "duplicate: 'a' is connected and was heard just now; was a data directory copied?"
+        let isRefused = try await eventually {
+            try await sendNumbers(real, to: b.identity.node, count: 1)
+            return copy.seen { $0.refusals.contains("refused by the peer: \(reason)") }
+        }
+        #expect(isRefused)
+        #expect(b.seen { $0.ups } == ["a"] && b.seen { $0.downs } == [])
+        for node in [real, copy, b] { try await node.stop() }
+    }
+
     @Test("check 5: one identity under two names is refused with a reason on both sides")
     func duplicateIdentity() async throws {
         let ports = freePorts(3)
