@@ -181,7 +181,7 @@ final class Replica {
 
     /// A snapshot is on its way here, or was just asked for.
     func isFilling(at now: Instant, _ settings: BrokerSettings) -> Bool {
-        incoming != nil || askedAt.map { now - $0 < settings.askAgainAfter } ?? false
+        incoming != nil || isFaulty && askedAt.map { now - $0 < settings.askAgainAfter } ?? false
     }
 
     var snapshot: SnapshotState? { state.map { .rooms($0) } ?? keys.map { .keys($0) } }
