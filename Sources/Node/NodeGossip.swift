@@ -71,7 +71,8 @@ final class NodeGossip: @unchecked Sendable {
             node: SWIMNode(
                 metadata: metadata,
                 address: address,
-                incarnation: incarnation,
+                // A life has room to refute: the next one begins above whatever was said in it.
+                incarnation: incarnation << 24,
                 settings: configuration.gossip.swim,
                 seed: try NodeService.randomNumber(),
                 now: MonotonicClock.now()
