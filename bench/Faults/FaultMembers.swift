@@ -8,7 +8,7 @@ extension FaultRound {
         let node = scene.nodes[victim]
         let drained = try BackgroundTask {
             try MemberCommand.post("/drain", [node])
-            return try MemberCommand.wait(FaultScene.patience) {
+            return MemberCommand.wait(FaultScene.patience) {
                 NodeStatus.ask(node)?.drain.flatMap { $0.state == "empty" ? $0 : nil }
             }
         }.wait(load, seconds: 2 * FaultScene.patience)
@@ -144,7 +144,7 @@ enum MemberCommand {
     /// To the first node that takes it; what is refused for now is asked again.
     static func post(_ path: String, _ nodes: [ClusterFile.Node]) throws {
         var reason = ""
-        let isTaken = try wait(30) { () -> Bool? in
+        let isTaken = wait(30) { () -> Bool? in
             for node in nodes {
                 guard let answer = AdminPort.post(path, node) else { continue }
                 if answer.status == 200 { return true }
