@@ -85,6 +85,7 @@ extension Broker {
     package func onNodesSeen(_ nodes: [ClusterNode], joining: [NodeID]) {
         nodesSeen = nodes.sorted { $0.id < $1.id }
         nodesJoining = joining
+        refused.formIntersection(joining)
     }
 
     /// Compares what is with what should be, and proposes the next step.
@@ -123,8 +124,10 @@ extension Broker {
             guard let other = control.member(named: node.name) else {
                 return proposeControl(.admit(node, replacing: nil), replica)
             }
-            // The name's former node is gone with its disk, or there are two of them.
-            if !isReachable(other.id) {
+            // The name's former node is gone with its disk, or there are two of them. One that only restarts is back
+            // before another takes its name.
+            if let row = away.first(where: { $0.node == other.id }) {
+                guard now - row.since >= settings.takeNameAfter else { continue }
                 return proposeControl(.admit(node, replacing: other.id), replica)
             }
             if refused.insert(node.id).inserted { outbox.events.append(.joinRefused(node.id, name: node.name)) }
@@ -150,9 +153,15 @@ extension Broker {
     static let controlVotersMax = 5
 
     private func replan(_ replica: Replica) {
-        let nodes = nodesToPlaceOn
-        guard !nodes.isEmpty, nodes != control.plannedFor else { return }
-        proposePlacement(for: nodes, replica)
+        guard let placement = control.placement, !nodesToPlaceOn.isEmpty, nodesToPlaceOn != control.plannedFor else {
+            return
+        }
+        // It may be that nothing moves, but for whom the table stands has changed.
+        proposeControl(place(nextTable(placement).replicas, for: nodesToPlaceOn), replica)
+    }
+
+    private func place(_ replicas: [[NodeID]], for nodes: [PlacementNode]) -> ControlCommand {
+        .place(PlacementTable(epoch: (control.placement?.epoch ?? 0) + 1, replicas: replicas), for: nodes)
     }
 
     /// The nodes that partitions are placed on. Who is gone counts as long as there are fewer others than copies: fewer
@@ -163,13 +172,6 @@ extension Broker {
         let missing = max(0, control.replicationFactor - able.count)
         let kept = able + staying.filter { isGone($0.id) }.prefix(missing)
         return ControlState.placementNodes(kept.sorted { $0.id < $1.id })
-    }
-
-    private func proposePlacement(for nodes: [PlacementNode], _ replica: Replica) {
-        guard let previous = control.placement, let table = plan(previous: previous, nodes) else { return }
-        // Nothing moves, but for whom the table stands has changed.
-        let next = PlacementTable(epoch: previous.epoch + 1, replicas: table.replicas)
-        proposeControl(.place(next, for: nodes), replica)
     }
 
     // MARK: What operators ask for
@@ -223,11 +225,8 @@ extension Broker {
         case .rebalance:
             let table = nextTable(placement)
             guard table.replicas != placement.replicas else { return .plan([]) }
-            let next = PlacementTable(epoch: placement.epoch + 1, replicas: table.replicas)
-            guard case .accepted = propose(.place(next, for: nodesToPlaceOn)) else {
-                return .refused("the control group is busy: try again")
-            }
-            return .plan(moves(to: table))
+            let answer = propose(place(table.replicas, for: nodesToPlaceOn))
+            return answer == .accepted ? .plan(moves(to: table)) : answer
         case .move(let partition, let node):
             guard Int(partition.rawValue) < placement.replicas.count else {
                 return .refused("there is no \(partition)")
@@ -241,9 +240,7 @@ extension Broker {
             if list.count == replicas[Int(partition.rawValue)].count { list.removeFirst() }
             replicas[Int(partition.rawValue)] = [node] + list
             guard replicas != placement.replicas else { return .refused("it is there already") }
-            return propose(
-                .place(PlacementTable(epoch: placement.epoch + 1, replicas: replicas), for: control.plannedFor)
-            )
+            return propose(place(replicas, for: control.plannedFor))
         case .setLeaving(let node, let isLeaving):
             guard let member = control.member(node) else { return .refused("\(node) is not a node of this cluster") }
             guard member.isLeaving != isLeaving else { return .accepted }
@@ -261,6 +258,9 @@ extension Broker {
             if isReachable(node), !member.isLeaving { return .refused("it is up: let it leave instead") }
             if isReachable(node), placement.nodes.contains(node) {
                 return .refused("it still has partitions: they move first")
+            }
+            if isReachable(node), replica.raft.membership.isVoter(node) {
+                return .refused("it still votes in the control group: another node takes its place first")
             }
             return propose(.remove(node))
         }

@@ -21,9 +21,14 @@ extension Broker {
 
     /// From the control group's shard.
     func adoptControl(_ bytes: [UInt8]) {
-        guard let state = try? ControlState(snapshot: bytes), state.version > control.version else { return }
-        control = state
-        install()
+        do throws(DecodeError) {
+            let state = try ControlState(snapshot: bytes)
+            guard state.version > control.version else { return }
+            control = state
+            install()
+        } catch {
+            outbox.events.append(.fatal(.control, index: 0, reason: "control state between shards: \(error)"))
+        }
     }
 
     private func install() {
@@ -179,7 +184,7 @@ extension Broker {
     /// False: the disk did not take it; the replica is still there after the next start, and asks again.
     package func onDiscarded(group: GroupID, succeeded: Bool) {
         discarding.remove(group)
-        outbox.events.append(.replicaRemoved(group))
+        if succeeded { outbox.events.append(.replicaRemoved(group)) }
         if let partition = group.partition, let table = placement { ensureReplica(partition, table) }
     }
 

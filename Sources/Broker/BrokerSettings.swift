@@ -75,6 +75,8 @@ package struct BrokerSettings: Sendable {
     package var controlInterval = Interval.milliseconds(200)
     /// A node that was away for so long loses its replicas to others.
     package var replaceAfter = Interval.seconds(600)
+    /// A member that was away for so long loses its name to a node that asks to join under it: its disk was wiped.
+    package var takeNameAfter = Interval.seconds(5)
     /// Replicas of this shard that are filled from their leaders at the same time (Redis's parallel-syncs).
     package var parallelSyncs = 1
     /// A leader that does not send the snapshot that it was asked for is asked again.

@@ -78,6 +78,22 @@ struct KeyTests {
         #expect(client.reply(command) == ":0\r\n")
     }
 
+    @Test("RS-19 FAILOVER is asked for once: without an answer the client hears so, and nobody moves the keys again")
+    func handOverOnce() throws {
+        let (cluster, clients) = try KeyTests.start()
+        let owner = try #require(cluster.keyOwner())
+        let client = clients[owner % 3]
+        cluster.hold(owner)
+        let command = client.handOver()
+        let read = client.execute("GET key", isReadOnly: true)
+        // The owner hears nothing, and another one follows it.
+        cluster.run(milliseconds: 2500)
+        MiniClient.deliver(cluster, clients)
+        #expect(cluster.keyOwner() != owner)
+        #expect(client.reply(command) == "timeout")
+        #expect(client.reply(read) == "$-1\r\n", "reads are asked again, of the next owner")
+    }
+
     @Test("RS-11 CL-06 the owner of the keys dies in the middle of increments: none is lost, none is done twice")
     func failover() throws {
         let (cluster, clients) = try KeyTests.start()

@@ -183,6 +183,8 @@ import Testing
         #expect(cluster.broker(1).control.member(NodeID(13)) == nil)
         #expect(cluster.events.contains { if case .joinRefused(NodeID(13), "n3") = $0.1 { true } else { false } })
         cluster.kill(3)
+        load.run(milliseconds: 4000)
+        #expect(cluster.broker(1).control.member(NodeID(13)) == nil, "a restart does not cost a node its name")
         load.run(milliseconds: 60_000) { cluster.hasPlaced(13) && cluster.isPlaced(on: [1, 2, 13]) }
         #expect(cluster.isPlaced(on: [1, 2, 13]))
         #expect(cluster.broker(13).control.members.map(\.id) == [NodeID(1), NodeID(2), NodeID(13)])

@@ -166,6 +166,22 @@ private func offset(_ outcome: PublishOutcome?) -> UInt64? {
         #expect(partition.state.head(of: RoomName("r")).next == 4)
     }
 
+    @Test("CL-06 a gateway is forgotten after its silence, not because a clock has leapt an hour")
+    func silentGateways() throws {
+        var partition = try Partition()
+        let first = try partition.publish("r", ["a"], gateway: 7, sequence: 1)
+        try partition.entry { $0.housekeeping() }
+        partition.now += 3_600_000
+        try partition.entry { $0.housekeeping() }
+        #expect(try partition.publish("r", ["a"], gateway: 7, sequence: 1) == first, "sent again, not done again")
+        // Minutes that pass one by one are silence.
+        for _ in 0..<11 {
+            partition.now += 60_000
+            try partition.entry { $0.housekeeping() }
+        }
+        #expect(try partition.publish("r", ["a"], gateway: 7, sequence: 1) != first)
+    }
+
     @Test("DL-10 PS-04 retention by count is exact; by size and time it works in runs, and lets the log go")
     func retention() throws {
         var partition = try Partition(namespaces: [

@@ -86,6 +86,7 @@ struct Swarm {
         if options.planted == nil, chance.chance(1, in: 3) { broker.keyAck = .owner }
         broker.controlInterval = chance.pick([.milliseconds(40), .milliseconds(200)])
         broker.replaceAfter = chance.pick([.milliseconds(700), .seconds(600)])
+        broker.takeNameAfter = .milliseconds(300)
         broker.parallelSyncs = chance.pick([1, 2, 8])
         broker.transferRate = chance.pick([20_000, 1 << 20, 64 << 20])
         broker.catchUpEntries = chance.pick([0, 4, 64])
