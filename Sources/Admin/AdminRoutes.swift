@@ -70,6 +70,8 @@ package enum CommandOutcome: Sendable, Equatable {
     case invalid(String)
     /// Why it cannot be done now.
     case refused(String)
+    /// Why this node cannot do it; another one may.
+    case unavailable(String)
 }
 
 /// The answer to a health check.

@@ -195,6 +195,7 @@ private struct AdminResponder: HTTPResponder {
         case .done(let body): json(.ok, body)
         case .invalid(let reason): json(.badRequest, #"{"error":\#(JSONText.quote(reason))}"#)
         case .refused(let reason): json(.conflict, #"{"error":\#(JSONText.quote(reason))}"#)
+        case .unavailable(let reason): json(.serviceUnavailable, #"{"error":\#(JSONText.quote(reason))}"#)
         }
     }
 

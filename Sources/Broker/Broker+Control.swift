@@ -105,6 +105,9 @@ extension Broker {
         }
     }
 
+    /// Up, as far as this node or gossip knows: one link alone may be cut.
+    private func isThere(_ id: NodeID) -> Bool { isReachable(id) || nodesSeen.contains { $0.id == id } }
+
     /// Away for so long that others take its place.
     private func isGone(_ id: NodeID) -> Bool {
         away.contains { $0.node == id && now - $0.since >= settings.replaceAfter }
@@ -122,11 +125,12 @@ extension Broker {
             }
             guard nodesJoining.contains(node.id), (1...100).contains(node.weight), !node.name.isEmpty else { continue }
             guard let other = control.member(named: node.name) else {
+                guard control.members.count < PlacementTable.maxNodes else { continue }
                 return proposeControl(.admit(node, replacing: nil), replica)
             }
             // The name's former node is gone with its disk, or there are two of them. One that only restarts is back
             // before another takes its name.
-            if let row = away.first(where: { $0.node == other.id }) {
+            if let row = away.first(where: { $0.node == other.id }), !isThere(other.id) {
                 guard now - row.since >= settings.takeNameAfter else { continue }
                 return proposeControl(.admit(node, replacing: other.id), replica)
             }
@@ -164,13 +168,16 @@ extension Broker {
         .place(PlacementTable(epoch: (control.placement?.epoch ?? 0) + 1, replicas: replicas), for: nodes)
     }
 
-    /// The nodes that partitions are placed on. Who is gone counts as long as there are fewer others than copies: fewer
-    /// voters would tolerate no more, and could not do with the one that returns.
+    /// The nodes that partitions are placed on: those that have some until they are gone, others once they are there.
+    /// Who is gone counts as long as there are fewer others than copies: fewer voters would tolerate no more, and could
+    /// not do with the one that returns.
     private var nodesToPlaceOn: [PlacementNode] {
+        let planned = control.plannedFor.map(\.id)
+        func counts(_ id: NodeID) -> Bool { planned.contains(id) ? !isGone(id) : isReachable(id) }
         let staying = control.members.filter { !$0.isLeaving }
-        let able = staying.filter { !isGone($0.id) }
+        let able = staying.filter { counts($0.id) }
         let missing = max(0, control.replicationFactor - able.count)
-        let kept = able + staying.filter { isGone($0.id) }.prefix(missing)
+        let kept = able + staying.filter { !counts($0.id) }.prefix(missing)
         return ControlState.placementNodes(kept.sorted { $0.id < $1.id })
     }
 
@@ -184,7 +191,7 @@ extension Broker {
             return
         }
         guard let leader = replica.raft.leader, isReachable(leader) else {
-            outbox.controlReplies.append((token, .refused("no control leader: a majority of its voters is needed")))
+            outbox.controlReplies.append((token, .unavailable("no control leader: a majority of its voters is needed")))
             return
         }
         controlRequests.append((token, now + settings.requestTimeout))
@@ -212,7 +219,7 @@ extension Broker {
     /// Proposes what was asked for. An answer does not wait for the commit: `status` shows when it is done.
     private func decide(_ request: ControlRequest) -> ControlReply {
         guard let replica = replicas[0], replica.raft.hasCommittedInTerm, let placement = control.placement else {
-            return .refused("this node does not lead the control group: try again")
+            return .unavailable("this node does not lead the control group: try again")
         }
         guard replica.raft.appliedIndex == replica.raft.lastIndex else {
             return .refused("another change is under way: try again")
@@ -255,11 +262,11 @@ extension Broker {
         case .forget(let node):
             guard let member = control.member(node) else { return .notMember }
             if node == settings.node { return .refused("it leads the control group: let it leave") }
-            if isReachable(node), !member.isLeaving { return .refused("it is up: let it leave instead") }
-            if isReachable(node), placement.nodes.contains(node) {
+            if isThere(node), !member.isLeaving { return .refused("it is up: let it leave instead") }
+            if isThere(node), placement.nodes.contains(node) {
                 return .refused("it still has partitions: they move first")
             }
-            if isReachable(node), replica.raft.membership.isVoter(node) {
+            if isThere(node), replica.raft.membership.isVoter(node) {
                 return .refused("it still votes in the control group: another node takes its place first")
             }
             return propose(.remove(node))

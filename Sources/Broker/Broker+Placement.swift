@@ -46,6 +46,11 @@ extension Broker {
         guard isLocal(group), replicas[Int(group.rawValue)] == nil, !discarding.contains(group) else { return }
         let isMember = table.replicas(of: partition).contains(settings.node)
         var orphan = orphans.firstIndex { $0.0 == group }.map { orphans.remove(at: $0).1 }
+        if isMember, orphan == nil, settings.hasLostRecords {
+            // It may have voted and acknowledged: nothing is left that says so.
+            orphan = RestoredReplica()
+            orphan?.isFaulty = true
+        }
         guard isMember || orphan?.isFaulty == false else {
             // Of a replica that was here before, the vote is all that is left; it may matter when the group comes back.
             if let orphan { orphans.append((group, orphan)) }
@@ -95,16 +100,12 @@ extension Broker {
         let membership = replica.raft.membership
         if membership.voters == voters {
             guard membership.learners != learners else { return false }
-            _ = replica.raft.proposeMembership(.setLearners(learners))
-            mark(replica)
-            return true
+            return propose(.setLearners(learners), replica)
         }
         let added = voters.filter { !membership.voters.contains($0) }
         if !added.allSatisfy({ membership.learners.contains($0) }) {
             let wanted = (added + learners).filter { !membership.voters.contains($0) }
-            _ = replica.raft.proposeMembership(.setLearners(wanted))
-            mark(replica)
-            return true
+            return propose(.setLearners(wanted), replica)
         }
         let peers = replica.raft.status().peers
         func hasCaughtUp(_ node: NodeID) -> Bool {
@@ -127,11 +128,16 @@ extension Broker {
             // It leaves the group: a successor that stays takes the step, and nobody waits for an election.
             replica.handOvers += 1
             replica.raft.transferLeadership(to: successor)
-        } else {
-            _ = replica.raft.proposeMembership(.enterJoint(voters: voters, learners: learners))
+            mark(replica)
+            return true
         }
+        return propose(.enterJoint(voters: voters, learners: learners), replica)
+    }
+
+    private func propose(_ change: MembershipChange, _ replica: Replica) -> Bool {
         mark(replica)
-        return true
+        if case .accepted = replica.raft.proposeMembership(change) { return true }
+        return false
     }
 
     private func isWilling(_ node: NodeID) -> Bool { peers.contains { $0.id == node && $0.mayLead } }
@@ -162,13 +168,14 @@ extension Broker {
             if replica.raft.lastIndex == replica.settledIndex { replica.lastHousekeeping = .zero }
             return
         }
-        send(.retire(group, epoch: table.epoch), to: node)
+        send(.retire(group, epoch: table.epoch, term: replica.servingTerm), to: node)
     }
 
-    /// The group's leader does without this replica: it is removed, but for its vote.
-    func receiveRetire(_ group: GroupID, epoch: UInt64) {
+    /// The group's leader does without this replica: it is removed, but for its vote. Not by the word of a leader who has
+    /// not heard of a later one, to whom this replica has acknowledged entries.
+    func receiveRetire(_ group: GroupID, epoch: UInt64, term: Term) {
         guard let partition = group.partition, let replica = replica(group), let table = placement,
-            table.epoch <= epoch, !table.replicas(of: partition).contains(settings.node),
+            table.epoch <= epoch, replica.raft.lastTerm <= term, !table.replicas(of: partition).contains(settings.node),
             replica.raft.role != .leader, replica.pendingAppends == 0, replica.incoming == nil,
             !replica.isSavingSnapshot
         else { return }

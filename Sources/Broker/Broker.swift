@@ -160,8 +160,10 @@ package final class Broker {
         // must find what the disk holds rather than make an empty one in its place.
         let local = restored.filter { isLocal($0.0) }.sorted { $0.0 < $1.0 }
         orphans = local.filter { $0.0 != .control }
-        if let control = local.first(where: { $0.0 == .control }) {
-            try makeReplica(.control, membership: nil, restored: control.1)
+        if var control = local.first(where: { $0.0 == .control })?.1 {
+            // A node that joins learns who votes from the leader's snapshot: a vote kept before that is no beginning.
+            if settings.isJoining, control.snapshot == nil { control.isFaulty = true }
+            try makeReplica(.control, membership: nil, restored: control)
         }
         for (group, replica) in local where replica.snapshot != nil && self.replica(group) == nil {
             orphans.removeAll { $0.0 == group }
@@ -169,7 +171,7 @@ package final class Broker {
         }
         if settings.shard == 0, replicas[0] == nil {
             var restored = RestoredReplica()
-            restored.isFaulty = settings.isJoining
+            restored.isFaulty = settings.isJoining || settings.hasLostRecords
             try makeReplica(.control, membership: controlMembership, restored: restored)
         }
         // A sole voter has nobody to wait for.
@@ -432,7 +434,7 @@ package final class Broker {
             receiveProgress(group, index: index, received: received, from: node)
         case .snapshotRequest(let group): receiveSnapshotRequest(group, from: node)
         case .retireRequest(let group): receiveRetireRequest(group, from: node)
-        case .retire(let group, let epoch): receiveRetire(group, epoch: epoch)
+        case .retire(let group, let epoch, let term): receiveRetire(group, epoch: epoch, term: term)
         case .controlRequest(let token, let request): receiveControlRequest(token, request, from: node)
         case .controlReply(let token, let reply): receiveControlReply(token, reply)
         case .keyResults(let results): receiveKeyResults(results)

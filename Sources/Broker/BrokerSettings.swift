@@ -59,7 +59,7 @@ package struct BrokerSettings: Sendable {
     package var keepalive = Interval.milliseconds(100)
     /// A peer that was silent for so long is taken for dead by the groups that it led.
     package var suspectAfter = Interval.milliseconds(400)
-    /// Replica of rank r campaigns r times this after the hint (consensus.md 1.2).
+    /// Replica of rank r campaigns r times this after the hint.
     package var rankDelay = Interval.milliseconds(60)
     package var ownersInterval = Interval.seconds(1)
     /// A partition without an owner for so long refuses guaranteed publishes at once.
@@ -73,6 +73,9 @@ package struct BrokerSettings: Sendable {
     package var rebalanceInterval = Interval.seconds(2)
     /// How often the control leader, and the leaders of groups, compare what is with what should be.
     package var controlInterval = Interval.milliseconds(200)
+    /// The disk lost records without a trace of whose they were: a replica that it does not know may have voted and
+    /// acknowledged, and does neither before its leader has sent it everything.
+    package var hasLostRecords = false
     /// A node that was away for so long loses its replicas to others.
     package var replaceAfter = Interval.seconds(600)
     /// A member that was away for so long loses its name to a node that asks to join under it: its disk was wiped.

@@ -73,6 +73,13 @@ package struct Drain: Sendable {
         directives.append(.retire)
     }
 
+    /// What is under way ends after `budget` from now at the latest.
+    package mutating func hasten(within budget: Interval, now: Instant) {
+        guard let began else { return }
+        plan.budget = min(plan.budget, now + budget - began)
+        plan.spread = min(plan.spread, plan.budget)
+    }
+
     /// Back into service, from wherever it was.
     package mutating func cancel(into directives: inout [Directive]) {
         guard phase != .serving else { return }

@@ -33,6 +33,8 @@ package final class Gossip: @unchecked Sendable {
     /// A socket is being opened, or must stay closed.
     private var isOpening = true
     private var nextOpen = Instant.zero
+    /// Where the socket is bound, resolved once.
+    private var bound: SocketAddress?
     /// Datagrams that sockets before this one did not send.
     private var unsentBefore: UInt64 = 0
     private var listener: Listener?
@@ -98,9 +100,12 @@ package final class Gossip: @unchecked Sendable {
         listening.stream = streamSettings
         let listener = try await Listener.open(listening, on: [shard]) { _, stream in self.accept(stream) }
         do {
-            let socket = try await openSocket().get()
+            // Once: a name server that does not answer would hold the loop.
+            let address = try SocketAddress.makeAddressResolvingHost(host, port: port)
+            let socket = try await openSocket(address).get()
             try await shard.loop.submit {
                 self.listener = listener
+                self.bound = address
                 self.socket = socket
                 self.isOpening = false
                 self.shard.startTicking()
@@ -112,9 +117,9 @@ package final class Gossip: @unchecked Sendable {
         }
     }
 
-    private func openSocket() throws -> EventLoopFuture<DatagramSocket> {
+    private func openSocket(_ address: SocketAddress) -> EventLoopFuture<DatagramSocket> {
         DatagramSocket.open(
-            address: try SocketAddress.makeAddressResolvingHost(host, port: port),
+            address: address,
             on: shard,
             maxBytes: settings.maxDatagram + 1
         ) { bytes, address in
@@ -130,13 +135,9 @@ package final class Gossip: @unchecked Sendable {
 
     /// After an error that the socket did not survive.
     private func reopenSocket() {
+        guard let bound else { return }
         isOpening = true
-        guard let opening = try? openSocket() else {
-            nextOpen = MonotonicClock.now() + .seconds(1)
-            isOpening = false
-            return
-        }
-        opening.whenComplete { result in
+        openSocket(bound).whenComplete { result in
             self.isOpening = false
             self.nextOpen = MonotonicClock.now() + .seconds(1)
             guard case .success(let socket) = result else { return }

@@ -161,6 +161,9 @@ package final class Mesh: @unchecked Sendable {
                 if peers[index].peer != peer { peers[index].failures = 0 }
                 peers[index].peer = peer
                 peers[index].isGone = false
+                if let node = peer.node, let link = peers[index].link, link.node != node {
+                    link.reset("the name \(peer.name) belongs to \(node) now")
+                }
             } else {
                 peers.append(PeerState(peer: peer, statistics: LinkStatistics(name: peer.name)))
             }

@@ -41,11 +41,14 @@ package struct MeshPeer: Equatable, Sendable {
     package var name: String
     package var host: String
     package var port: Int
+    /// Whose name it is now, where that is known: a link with another node of that name ends.
+    package var node: NodeID?
 
-    package init(name: String, host: String, port: Int) {
+    package init(name: String, host: String, port: Int, node: NodeID? = nil) {
         self.name = name
         self.host = host
         self.port = port
+        self.node = node
     }
 }
 

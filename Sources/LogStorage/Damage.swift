@@ -72,6 +72,9 @@ package struct RecoveryReport: Equatable, Sendable {
     package var tornTail: Damage?
     /// Damage to what was acknowledged. Nothing of it was cut; the replicas concerned are faulty.
     package var damages: [Damage] = []
+    /// Of records that were lost it cannot be told which groups they belonged to: one that is not on this disk may have
+    /// been here, and may have voted and acknowledged.
+    package var isIncomplete = false
     /// Directories under `groups/` that the log does not name: left alone.
     package var unreferenced: [String] = []
     /// The disk was full when the next write-ahead file was to be made; the first append tries again.

@@ -54,6 +54,7 @@ struct Recoverer<D: Disk> {
         try checkDirectories()
         state.writtenLSN = nextLSN - 1
         state.durableLSN = nextLSN - 1
+        report.isIncomplete = everyoneIsFaulty
         var recovery = Recovery()
         var budget = settings.restoreBudget
         let order = state.groups.indices.sorted { state.groups[$0].group < state.groups[$1].group }

@@ -2,6 +2,7 @@ import CPosixShims
 import Gateway
 import Glibc
 import Logging
+import RESPServer
 
 /// Refuses new connections while few descriptors are left, so that files, links and the admin port keep a share of
 /// their own (GW-17).
@@ -15,10 +16,11 @@ struct DescriptorWatch {
     }
 
     /// Descriptors are handed out from the lowest free number on, so a fresh one tells about how many are in use.
-    func check(_ gateway: GatewayShard?) {
+    func check(_ gateway: GatewayShard?, _ resp: RESPShard? = nil) {
         let probe = vencejo_open("/dev/null", O_RDONLY, 0)
         if probe >= 0 { close(probe) }
         let isShort = probe < 0 || probe >= ceiling
+        resp?.isShortOfDescriptors = isShort
         guard let gateway, gateway.isShortOfDescriptors != isShort else { return }
         gateway.isShortOfDescriptors = isShort
         if isShort {

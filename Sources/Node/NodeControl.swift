@@ -46,6 +46,7 @@ struct NodeControl: Sendable {
         switch reply {
         case .accepted: return .done(#"{"state":"accepted"}"#)
         case .refused(let reason): return .refused(reason)
+        case .unavailable(let reason): return .unavailable(reason)
         case .notMember: return .refused("it is not a node of this cluster any more")
         case .plan(let moves):
             let report = PlacementPlan(

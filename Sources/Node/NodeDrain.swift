@@ -34,6 +34,8 @@ actor NodeDrain {
     private let name: String
     private let events: EventLog
     private let logger: Logger
+    /// Tells the others whether this node takes clients.
+    private let announce: @Sendable (_ isDraining: Bool) -> Void
 
     private var core = Drain()
     /// Counts drains and their ends: what belongs to an older one stops.
@@ -51,7 +53,8 @@ actor NodeDrain {
         settings: ClusterConfiguration.Drain,
         name: String,
         events: EventLog,
-        logger: Logger
+        logger: Logger,
+        announce: @escaping @Sendable (_ isDraining: Bool) -> Void = { _ in }
     ) {
         self.edges = edges
         self.leadership = leadership
@@ -59,6 +62,7 @@ actor NodeDrain {
         self.name = name
         self.events = events
         self.logger = logger
+        self.announce = announce
     }
 
     // MARK: Commands
@@ -83,6 +87,7 @@ actor NodeDrain {
         core.begin(Drain.Plan(budget: budget, spread: spread), now: MonotonicClock.now(), into: &directives)
         moved = 0
         cut = 0
+        announce(true)
         note("\(name) is draining within \(SettingText.duration(budget))")
         next { [directives] in await $0.run($1, directives) }
     }
@@ -93,16 +98,19 @@ actor NodeDrain {
         guard core.phase != .serving else { return .done(#"{"state":"serving"}"#) }
         var directives: [Drain.Directive] = []
         core.cancel(into: &directives)
+        announce(false)
         let task = next { [directives] drain, _ in await drain.carryOut(directives) }
         await task.value
         note("\(name) serves again")
         return .done(#"{"state":"serving"}"#)
     }
 
-    /// For the node's end: returns when it is empty.
+    /// For the node's end: returns when it is empty. A drain that is under way has the usual budget from now on at most:
+    /// whoever stops the process waits no longer.
     func finish() async {
         isStopping = true
         begin(settings.budget)
+        core.hasten(within: settings.budget, now: MonotonicClock.now())
         await work?.value
     }
 

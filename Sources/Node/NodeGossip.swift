@@ -57,7 +57,8 @@ final class NodeGossip: @unchecked Sendable {
             zone: own.zone,
             weight: UInt8(clamping: own.weight),
             version: NodeReport.version,
-            featureLevel: NodeGossip.featureLevel
+            featureLevel: NodeGossip.featureLevel,
+            isJoining: !node.belongs
         )
         let keyring = try GossipKeyring.load(
             from: store,
@@ -155,10 +156,9 @@ final class NodeGossip: @unchecked Sendable {
                     weight: Int(metadata.weight)
                 )
             },
-            joining: alive.filter { $0.metadata.placementEpoch == 0 }.map(\.node)
+            joining: alive.filter(\.metadata.isJoining).map(\.node)
         )
-        let known = node.members.withLock { $0.nodes }
-        if !known.contains(where: { $0.id == node.identity.node }) {
+        if !node.belongs {
             // Not admitted yet: the leader's messages come over a link to any member.
             node.mesh?.setPeers(
                 alive.map { MeshPeer(name: $0.metadata.name, host: $0.metadata.host, port: Int($0.metadata.meshPort)) }
@@ -183,6 +183,8 @@ final class NodeGossip: @unchecked Sendable {
         metadata.load = UInt8(clamping: count * 100 / max(1, limit))
         metadata.placementEpoch = node.runtimes[0].broker.placement?.epoch ?? 0
         metadata.isDraining = isDraining.withLock { $0 }
+        // Never again in this life: who was let go is not to be taken in unasked.
+        if node.belongs { metadata.isJoining = false }
         if metadata != gossip.node.me.metadata { gossip.update(metadata) }
     }
 

@@ -58,7 +58,7 @@ enum Incarnation {
 /// never changed, because the control group's log begins with them.
 ///
 /// Until then nobody votes, so a node with an empty disk cannot help to elect a leader that misses acknowledged
-/// entries; afterwards a name that comes with another identity is refused (consensus.md, checks 5 and 6).
+/// entries; afterwards a name that comes with another identity is refused.
 package struct Formation: Sendable, Equatable {
     package private(set) var members: [String: NodeID]
     /// In the order of cluster.toml: the first five vote in the control group.
@@ -122,6 +122,7 @@ package struct Formation: Sendable, Equatable {
     }
 
     package func save<D: Disk>(to store: LogStore<D>) throws {
+        precondition(isComplete, "a formation that lacks \(missing)")
         var writer = ByteWriter()
         writer.writeVarint(UInt64(expected.count))
         for name in expected {
@@ -139,7 +140,6 @@ package enum NodeError: Error, CustomStringConvertible {
     case foreignDirectory(name: String, owner: String?)
     case left(String)
     case listen(what: String, host: String, port: Int, reason: String)
-    case formationTimeout(missing: [String])
     case withoutRedis
 
     package var description: String {
@@ -157,8 +157,6 @@ package enum NodeError: Error, CustomStringConvertible {
                 + "come back as a new node"
         case .listen(let what, let host, let port, let reason):
             "cannot listen for \(what) on \(host):\(port): \(reason)"
-        case .formationTimeout(let missing):
-            "waiting for \(missing.joined(separator: ", ")): a new cluster forms when all its nodes have met once"
         case .withoutRedis:
             "cluster.backplane = \"redis\" (or REDIS_ENABLED) needs the Redis adapter, and this program was built "
                 + "without it (VENCEJO_WITHOUT_REDIS)"

@@ -35,7 +35,7 @@ final class NodeRuntime: @unchecked Sendable {
     private var controlWaiters: [UInt64: @Sendable (ControlReply) -> Void] = [:]
     private var nextControlToken: UInt64 = 1
     /// Called once, when the node does not belong to the cluster any more.
-    nonisolated(unsafe) var onLeft: @Sendable () -> Void = {}
+    private let onLeft: @Sendable () -> Void
 
     init(
         configuration: ClusterConfiguration,
@@ -44,7 +44,8 @@ final class NodeRuntime: @unchecked Sendable {
         writer: LogWriter,
         members: MemberList,
         lobby: Lobby,
-        logger: Logger
+        logger: Logger,
+        onLeft: @escaping @Sendable () -> Void
     ) {
         self.configuration = configuration
         self.name = name
@@ -53,7 +54,11 @@ final class NodeRuntime: @unchecked Sendable {
         self.members = RankedLock(.registry, members)
         self.lobby = lobby
         self.logger = logger
+        self.onLeft = onLeft
     }
+
+    /// The cluster has this node among its members.
+    var belongs: Bool { members.withLock { list in list.nodes.contains { $0.id == identity.node } } }
 
     // MARK: Mesh
 
@@ -121,7 +126,7 @@ final class NodeRuntime: @unchecked Sendable {
         // Before its own admission a node that joins is no member, and those that are must reach it all the same.
         guard nodes.contains(where: { $0.id == identity.node }) else { return }
         lobby.admit(list)
-        mesh?.setPeers(nodes.map { MeshPeer(name: $0.name, host: $0.host, port: Int($0.meshPort)) })
+        mesh?.setPeers(nodes.map { MeshPeer(name: $0.name, host: $0.host, port: Int($0.meshPort), node: $0.id) })
         guard list != before else { return }
         writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
             guard case .failure(let error) = result else { return }
@@ -216,8 +221,12 @@ final class NodeRuntime: @unchecked Sendable {
             // The next start reads of it.
             var list = members.withLock { $0 }
             list.nodes.removeAll { $0.id == identity.node }
-            let onLeft = onLeft
-            writer.writeMeta(MemberList.file, list.encoded) { _ in onLeft() }
+            writer.writeMeta(MemberList.file, list.encoded) { [onLeft, logger] result in
+                if case .failure(let error) = result {
+                    logger.error("that this node has left was not saved", metadata: ["reason": "\(error)"])
+                }
+                onLeft()
+            }
         case .fatal(let group, let index, let reason):
             fail("\(group) at \(index): \(reason)")
         }

@@ -70,6 +70,7 @@ package enum NodeService {
             throw NodeError.left(name)
         }
         let forms = list == nil && join.isEmpty
+        let hasLostRecords = try hasLostRecords(recovery, store, hasRunBefore: list != nil, logger)
 
         let threads = configuration.threads(for: own, cores: processors())
         vencejo_bound_arenas(Int32(threads + 2))
@@ -82,11 +83,11 @@ package enum NodeService {
             members: list,
             isJoining: !join.isEmpty
         )
+        let known = lobby.formationNow
         var mesh: Mesh?
         if configuration.mode == .cluster {
             var settings = MeshSettings()
-            // Thirty keepalives.
-            settings.maxSilence = .seconds(3)
+            settings.maxSilence = max(.seconds(3), configuration.liveness.keepalive * 30)
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(
@@ -108,13 +109,14 @@ package enum NodeService {
             mesh = made
         }
         if forms {
-            var made = lobby.formationNow
+            var made = known
             if !made.isComplete {
                 logger.notice(
                     "a new cluster forms when all its nodes have met",
                     metadata: ["waiting.for": "\(made.missing.joined(separator: ", "))"]
                 )
-                made = await lobby.formed()
+                guard let formed = await lobby.formed() else { throw CancellationError() }
+                made = formed
             }
             try made.save(to: store)
             let begun = MemberList(nodes: founders(made, nil, listed))
@@ -123,6 +125,8 @@ package enum NodeService {
             list = begun
         }
 
+        // From here on there is something to end in order.
+        let stop = await StopRequest(logger)
         let box = RuntimeBox()
         let runtime = NodeRuntime(
             configuration: configuration,
@@ -135,7 +139,9 @@ package enum NodeService {
             ),
             members: list ?? MemberList(nodes: []),
             lobby: lobby,
-            logger: logger
+            logger: logger,
+            // A node that was let go has nothing to do here any more.
+            onLeft: { stop.request() }
         )
         runtime.mesh = mesh
         // A node that joins takes the control group's beginning from its leader.
@@ -151,6 +157,7 @@ package enum NodeService {
                 shards: shards.count
             )
             settings.isJoining = formation == nil
+            settings.hasLostRecords = hasLostRecords
             let broker = try Broker(
                 settings: settings,
                 restored: recovery.replicas.map { ($0.group, $0.replica) },
@@ -230,16 +237,17 @@ package enum NodeService {
         let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)
         let redisClients = try await ShimListeners.open(configuration, own: own, host: host, shards: resps)
         let report = NodeReport(node: runtime, started: started, shards: shards, redis: redis)
+        let talk = gossip
         let drain = NodeDrain(
             edges: shards.all.enumerated().map { NodeDrain.Edge(shard: $1, gateway: started0[$0], resp: resps[$0]) },
             leadership: leadership(of: all),
             settings: configuration.drain,
             name: name,
             events: runtime.events,
-            logger: logger
+            logger: logger,
+            announce: { talk?.setDraining($0) }
         )
         let standalone = configuration.mode == .standalone
-        let talk = gossip
         let control = NodeControl(node: runtime)
         var gossipKeys: (@Sendable (GossipKeysRequest) async -> GossipKeysAnswer)?
         if let talk { gossipKeys = { await talk.keys($0) } }
@@ -256,14 +264,8 @@ package enum NodeService {
                 cluster: { await drain.complete(await report.status()).json() },
                 redis: { await redis?.health() ?? AdminRoutes.redisDisabled(standalone: standalone) },
                 status: { await drain.complete(await report.status()).json() },
-                drain: {
-                    talk?.setDraining(true)
-                    return await drain.begin(budget: $0)
-                },
-                undrain: {
-                    talk?.setDraining(false)
-                    return await drain.cancel()
-                },
+                drain: { await drain.begin(budget: $0) },
+                undrain: { await drain.cancel() },
                 control: { await control.run($0, $1) },
                 gossipKeys: gossipKeys
             ),
@@ -278,12 +280,9 @@ package enum NodeService {
                 "ms": "\((MonotonicClock.now() - started).milliseconds)",
             ]
         )
-        // A node that was let go has nothing to do here any more: it ends as if it was told to.
-        runtime.onLeft = { kill(getpid(), SIGTERM) }
-        await stopRequested(logger)
+        await stop.requested()
 
         logger.notice("node is stopping", metadata: ["node": "\(name)"])
-        gossip?.setDraining(true)
         await drain.finish()
         await gossip?.stop()
         await redisClients.stop(resps)
@@ -294,6 +293,22 @@ package enum NodeService {
         runtime.writer.stop()
         // The process ends here: connections that do not answer their close frame must not hold it.
         logger.notice("node has stopped", metadata: ["node": "\(name)"])
+    }
+
+    /// Whether the disk has ever lost records without a trace of whose they were. For good: a group that is not on it then
+    /// may have been.
+    private static func hasLostRecords<D: Disk>(
+        _ recovery: Recovery,
+        _ store: LogStore<D>,
+        hasRunBefore: Bool,
+        _ logger: Logger
+    ) throws -> Bool {
+        let file = "lost-records"
+        if try store.readMeta(file) != nil { return true }
+        guard recovery.report.isIncomplete || (hasRunBefore && recovery.report.files == 0) else { return false }
+        try store.writeMeta(file, [1])
+        logger.error("records of the log are lost: replicas that are not on this disk wait for their leaders' copies")
+        return true
     }
 
     /// The nodes that formed the cluster. Where one is no longer in the file, what was last known of it does.
@@ -339,26 +354,6 @@ package enum NodeService {
                 port: listed?.meshPort ?? Int(node.meshPort)
             )
         }
-    }
-
-    /// Returns at SIGTERM, SIGINT, or when the task is cancelled. A signal after the first ends the process: whoever
-    /// sends it does not want to wait for clients.
-    static func stopRequested(_ logger: Logger) async {
-        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
-        let (requests, stop) = AsyncStream.makeStream(of: Void.self)
-        // Outlives the caller's task, whose cancellation is a request too.
-        Task.detached {
-            var isStopping = false
-            for await _ in signals {
-                if isStopping {
-                    logger.warning("stopping at once")
-                    _exit(1)
-                }
-                isStopping = true
-                stop.yield()
-            }
-        }
-        for await _ in requests { return }
     }
 
     /// What the shards of a node lead.
@@ -495,7 +490,8 @@ package enum NodeService {
         settings.keepalive = configuration.liveness.keepalive
         settings.suspectAfter = configuration.liveness.suspect
         settings.rankDelay = configuration.liveness.rankDelay
-        settings.maxSessions = configuration.limits.maxConnections / shards + 1
+        // Redis clients have sessions too, and come to shards as they please.
+        settings.maxSessions = configuration.limits.maxConnections / shards + 1 + configuration.resp.maxClients
         settings.subscriptionsPerSession = configuration.limits.roomsPerConnection + 2
         settings.pendingPublishes = max(1, configuration.limits.pendingPublishes / shards)
         settings.maxSubscriptions = max(1, configuration.limits.subscriptions / shards)
@@ -639,8 +635,9 @@ final class Lobby: @unchecked Sendable {
         for (node, name) in linked { runtime.onMesh(.up(node, name: name)) }
     }
 
-    func formed() async -> Formation {
+    /// Nil when the task is cancelled before all nodes have met.
+    func formed() async -> Formation? {
         for await formation in done.stream { return formation }
-        return formation
+        return nil
     }
 }

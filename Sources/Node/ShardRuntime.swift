@@ -94,7 +94,7 @@ final class ShardRuntime: @unchecked Sendable {
             broker.tick()
             retryDisk(now)
             checkDisk(now)
-            descriptors.check(gateway)
+            descriptors.check(gateway, resp)
             observeKeys(now)
             shard.setNeeds(.step)
         }
@@ -171,6 +171,8 @@ final class ShardRuntime: @unchecked Sendable {
             for (token, reply) in box.controlReplies { node.controlAnswered(token, reply) }
             rounds += 1
         } while rounds < 16
+        // There may be more, for the next turn: sockets are read between.
+        if rounds == 16 { shard.setNeeds(.step) }
     }
 
     // MARK: Disk

@@ -22,6 +22,8 @@ package enum ControlReply: Equatable, Sendable {
     case plan([Move])
     /// Nothing was done; why, for people.
     case refused(String)
+    /// Nothing was done, as there is no control leader in reach: another node may know one.
+    case unavailable(String)
     /// The node in question does not belong to the cluster (any more), and that is committed.
     case notMember
 
@@ -82,6 +84,9 @@ extension ByteWriter {
             write(UInt8(2))
             writeString(reason)
         case .notMember: write(UInt8(3))
+        case .unavailable(let reason):
+            write(UInt8(4))
+            writeString(reason)
         }
     }
 }
@@ -114,6 +119,7 @@ extension PeerDecoder {
             return .plan(moves)
         case 2: return .refused(try reader.readString(limit: 4096, "refusal"))
         case 3: return .notMember
+        case 4: return .unavailable(try reader.readString(limit: 4096, "refusal"))
         case let other: throw .unknown(field: "control reply", value: UInt64(other))
         }
     }

@@ -52,7 +52,8 @@ struct PeerDecoder {
         case .retireRequest: return .retireRequest(try group())
         case .retire:
             let group = try group()
-            return .retire(group, epoch: try reader.readVarint())
+            let epoch = try reader.readVarint()
+            return .retire(group, epoch: epoch, term: try reader.readVarint())
         case .controlRequest:
             let token = try reader.readVarint()
             return .controlRequest(token: token, try controlRequest())

@@ -120,9 +120,10 @@ extension PeerMessage {
             writer.writeVarint(received)
         case .snapshotRequest(let group): writer.write(group)
         case .retireRequest(let group): writer.write(group)
-        case .retire(let group, let epoch):
+        case .retire(let group, let epoch, let term):
             writer.write(group)
             writer.writeVarint(epoch)
+            writer.writeVarint(term)
         case .controlRequest(let token, let request):
             writer.writeVarint(token)
             writer.write(request)

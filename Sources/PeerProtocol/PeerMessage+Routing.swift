@@ -20,7 +20,7 @@ extension PeerMessage {
         case .snapshotProgress(let group, _, _): group.partition
         case .snapshotRequest(let group): group.partition
         case .retireRequest(let group): group.partition
-        case .retire(let group, _): group.partition
+        case .retire(let group, _, _): group.partition
         case .controlRequest, .controlReply: nil
         case .keyResults(let results): results.partition
         case .keyRead(let read): read.partition

@@ -43,8 +43,8 @@ package enum PeerMessage: Equatable, Sendable {
     case snapshotRequest(GroupID)
     /// The sender has a replica that the placement table does not name: is it still needed?
     case retireRequest(GroupID)
-    /// The group's leader, who knows the table of this epoch: it is not.
-    case retire(GroupID, epoch: UInt64)
+    /// The group's leader in this term, who knows the table of this epoch: it is not.
+    case retire(GroupID, epoch: UInt64, term: Term)
 
     /// To the control group's leader; answered by `controlReply`.
     case controlRequest(token: UInt64, ControlRequest)

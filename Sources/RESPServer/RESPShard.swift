@@ -20,6 +20,8 @@ package final class RESPShard: @unchecked Sendable {
     package internal(set) var metrics = RESPMetrics()
     /// Clients are refused: the node is being emptied.
     package private(set) var isDraining = false
+    /// No new connections: few descriptors are left.
+    package var isShortOfDescriptors = false
     /// No new connections: the node is stopping.
     package private(set) var isStopping = false
     var settings: RESPSettings
@@ -109,7 +111,7 @@ package final class RESPShard: @unchecked Sendable {
             stream.flush()
             return nil
         }
-        let id = node.admitClient()
+        let id = isShortOfDescriptors ? nil : node.admitClient()
         guard let id, let session = broker.openSession() else {
             if id != nil { node.clientLeft() }
             metrics.rejectedConnections += 1

@@ -10,8 +10,8 @@ package enum MembershipChange: Equatable, Sendable {
     /// Ends the move: the outgoing voters are dropped.
     case leaveJoint
 
-    /// Members of each kind that a change may name.
-    package static let maxMembers = 64
+    /// Members of each kind that a change may name: the control group has every node of the largest cluster.
+    package static let maxMembers = 1024
 
     /// The membership after this change; nil when it does not fit, in which case applying it changes nothing.
     package func applied(to membership: Membership) -> Membership? {

@@ -158,6 +158,7 @@ package struct RaftNode: Sendable {
     package var commitIndex: LogIndex { log.commit }
     package var appliedIndex: LogIndex { log.applied }
     package var lastIndex: LogIndex { log.lastIndex }
+    package var lastTerm: Term { log.lastTerm }
     /// The first retained entry; `lastIndex + 1` when the log is empty.
     package var firstIndex: LogIndex { log.firstIndex }
     /// The last entry that is durable here.

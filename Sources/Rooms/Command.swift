@@ -1,6 +1,6 @@
 import Primitives
 
-/// Who vouches for a publish's sequence: a producer named by the client (consensus.md 2.2).
+/// Who vouches for a publish's sequence: a producer named by the client.
 package struct ProducerStamp: Equatable, Sendable {
     package var id: ArraySlice<UInt8>
     package var epoch: UInt64

@@ -54,7 +54,7 @@ package enum PublishOutcome: Equatable, Sendable, StreamOutcome {
     }
 }
 
-/// The idempotent producers and idempotency keys of one room (consensus.md 2.2). Mutated only in apply; never trimmed
+/// The idempotent producers and idempotency keys of one room. Mutated only in apply; never trimmed
 /// with the messages.
 struct ProducerTable: Sendable {
     /// Offsets of a producer's last batches that are remembered (Kafka's NUM_BATCHES_TO_RETAIN is 5).

@@ -61,6 +61,8 @@ package struct MemberMetadata: Equatable, Sendable {
     package var placementEpoch: UInt64
     /// The node gives its owners and clients away and takes no new ones.
     package var isDraining: Bool
+    /// The node belongs to no cluster yet and asks to be taken in.
+    package var isJoining: Bool
 
     package static let maxNameBytes = 64
     package static let maxHostBytes = 255
@@ -85,7 +87,8 @@ package struct MemberMetadata: Equatable, Sendable {
         connections: UInt32 = 0,
         load: UInt8 = 0,
         placementEpoch: UInt64 = 0,
-        isDraining: Bool = false
+        isDraining: Bool = false,
+        isJoining: Bool = false
     ) throws(DecodeError) {
         func check(_ text: String, _ limit: Int, _ field: StaticStringName) throws(DecodeError) {
             guard text.utf8.count <= limit else {
@@ -114,6 +117,7 @@ package struct MemberMetadata: Equatable, Sendable {
         self.load = load
         self.placementEpoch = placementEpoch
         self.isDraining = isDraining
+        self.isJoining = isJoining
     }
 
     var hints: MemberHints {

@@ -87,7 +87,7 @@ extension MemberMetadata {
         writer.writeString(version)
         writer.write(featureLevel)
         hints.write(to: &writer)
-        writer.write(UInt8(isDraining ? 1 : 0))
+        writer.write(UInt8((isDraining ? 1 : 0) | (isJoining ? 2 : 0)))
     }
 
     static func read(from reader: inout ByteReader) throws(DecodeError) -> MemberMetadata {
@@ -103,8 +103,8 @@ extension MemberMetadata {
         let version = try reader.readString(limit: maxVersionBytes, "member version")
         let featureLevel = try reader.read(UInt16.self)
         let hints = try MemberHints.read(from: &reader)
-        let draining = try reader.readByte()
-        guard draining <= 1 else { throw .malformed("member draining") }
+        let flags = try reader.readByte()
+        guard flags <= 3 else { throw .malformed("member flags") }
         return try MemberMetadata(
             node: node,
             name: name,
@@ -120,13 +120,14 @@ extension MemberMetadata {
             connections: hints.connections,
             load: hints.load,
             placementEpoch: hints.placementEpoch,
-            isDraining: draining == 1
+            isDraining: flags & 1 != 0,
+            isJoining: flags & 2 != 0
         )
     }
 }
 
-/// The largest incarnation that is believed: one more can always be counted.
-private let maxIncarnation: UInt64 = 1 << 62
+/// The largest incarnation that is believed.
+let maxIncarnation: UInt64 = 1 << 62
 
 private func readIncarnation(_ reader: inout ByteReader) throws(DecodeError) -> UInt64 {
     let incarnation = try reader.readVarint()

@@ -189,7 +189,8 @@ extension SWIMNode {
     }
 
     mutating func raiseIncarnation(above incarnation: UInt64) {
-        change(myIndex, to: .alive, incarnation: incarnation &+ 1, me.since)
+        // Only a liar with the key gets there. Nobody would read what is above it.
+        change(myIndex, to: .alive, incarnation: min(incarnation &+ 1, maxIncarnation), me.since)
         queue.queue(.alive(AliveClaim(me)), about: id)
     }
 

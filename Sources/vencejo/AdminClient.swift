@@ -46,11 +46,16 @@ package struct AdminClient: Sendable {
     package func post(_ path: String, timeout: Interval = .seconds(5)) async throws -> [UInt8] {
         let response = try await HTTPExchange.send("POST", host: host, port: port, path: path, timeout: timeout)
         if response.status == 200 { return response.body }
-        throw Refusal(description: AdminRefusal(json: response.body)?.error ?? "\(response.status) \(response.text)")
+        throw Refusal(
+            description: AdminRefusal(json: response.body)?.error ?? "\(response.status) \(response.text)",
+            mayAskOthers: response.status == 503
+        )
     }
 
     package struct Refusal: Error, CustomStringConvertible {
         package let description: String
+        /// This node cannot do it; another one may.
+        package var mayAskOthers = false
     }
 
     /// The node's view of itself and of the cluster.

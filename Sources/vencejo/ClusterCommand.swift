@@ -114,7 +114,7 @@ struct ClusterCommand: AsyncParsableCommand {
             var reasons: [String] = []
             for index in waiting {
                 let node = configuration.nodes[index]
-                guard let admin = AdminClient(configuration, node) else {
+                guard !(await supervisor.hasEnded(index)), let admin = AdminClient(configuration, node) else {
                     waiting.removeAll { $0 == index }
                     continue
                 }

@@ -13,6 +13,8 @@ actor ClusterSupervisor {
         var failures = 0
         /// Not restarted while it is set: the demonstration has killed it.
         var isHeld = false
+        /// It has ended for good: nobody waits for it.
+        var hasEnded = false
     }
 
     /// Ends in a row before a node was ever ready, after which starting it again is pointless.
@@ -83,6 +85,12 @@ actor ClusterSupervisor {
             }
             if exit == .code(0) {
                 report(nil, "\(name) has ended: it has left the cluster or was stopped, and is not started again")
+                members[index].hasEnded = true
+                return
+            }
+            if exit == .code(ServeCommand.left.rawValue) {
+                report(nil, "\(name) has left this cluster: it is not started")
+                members[index].hasEnded = true
                 return
             }
             members[index].failures = NIODeadline.now() - began > .seconds(30) ? 1 : members[index].failures + 1
@@ -103,6 +111,8 @@ actor ClusterSupervisor {
     }
 
     func markReady(_ index: Int) { members[index].hasBeenReady = true }
+
+    func hasEnded(_ index: Int) -> Bool { members[index].hasEnded }
 
     func isRunning(_ index: Int) -> Bool { members[index].child != nil }
 

@@ -12,14 +12,14 @@ private enum AnyNode {
             guard let admin = AdminClient(configuration, node) else { continue }
             do {
                 return try await admin.post(path, timeout: .seconds(12))
-            } catch let refusal as AdminClient.Refusal {
+            } catch let refusal as AdminClient.Refusal where !refusal.mayAskOthers {
                 Output.error("vencejo: \(node.id): \(refusal)")
                 throw ExitCode.failure
             } catch {
                 failures.append("\(node.id): \(AdminClient.explain(error))")
             }
         }
-        Output.error("vencejo: no node answers: \(failures.joined(separator: "; "))")
+        Output.error("vencejo: no node can do it: \(failures.joined(separator: "; "))")
         throw ExitCode.failure
     }
 }
@@ -124,7 +124,7 @@ struct ForgetCommand: AsyncParsableCommand {
 
     func run() async throws {
         _ = try await AnyNode.post("/forget?node=\(node)", configurationOptions)
-        Output.line("\(node) does not belong to the cluster any more")
+        Output.line("\(node) is removed from the cluster: `vencejo status` lists it until that is committed")
     }
 }
 
@@ -145,7 +145,7 @@ struct WeightCommand: AsyncParsableCommand {
 
     func run() async throws {
         _ = try await AnyNode.post("/weight?node=\(node)&weight=\(weight)", configurationOptions)
-        Output.line("\(node) has weight \(weight)")
+        Output.line("\(node) gets weight \(weight): `vencejo status` shows how far the copies are")
     }
 }
 

@@ -36,6 +36,9 @@ struct ServeCommand: AsyncParsableCommand {
     )
     var join: [String] = []
 
+    /// How a node that was let go by its cluster ends when it is started again.
+    static let left = ExitCode(3)
+
     @Flag(name: .long, help: .hidden)
     var stopWithInput = false
 
@@ -60,6 +63,9 @@ struct ServeCommand: AsyncParsableCommand {
             try await serve(configuration, name, logger)
         } catch is CancellationError {
             return
+        } catch NodeError.left(let name) {
+            Output.error("vencejo: \(NodeError.left(name))")
+            throw ServeCommand.left
         } catch {
             Output.error("vencejo: \(name) does not start: \(error)")
             if let hint = ServeCommand.hint(for: error, configuration.nodes[index]) { Output.error(hint) }

@@ -76,6 +76,19 @@ import Testing
         #expect(log.filter { $0.1 == .cut }.map(\.0) == [30_000])
     }
 
+    @Test("LB-07 the node's end does not wait for a long drain: from then on the usual budget is all there is")
+    func hastened() {
+        var drain = Drain()
+        var directives: [Drain.Directive] = []
+        drain.begin(Drain.Plan(budget: .seconds(3600), spread: .seconds(1800)), now: Self.at(0), into: &directives)
+        drain.step(Drain.Load(clients: 10_000), now: Self.at(1000), into: &directives)
+        drain.hasten(within: .seconds(30), now: Self.at(60_000))
+        drain.step(Drain.Load(clients: 5), now: Self.at(89_000), into: &directives)
+        #expect(!drain.wasCut)
+        drain.step(Drain.Load(clients: 5), now: Self.at(90_000), into: &directives)
+        #expect(drain.wasCut)
+    }
+
     @Test("a budget of nothing cuts at once, and an empty node is empty at once")
     func nothing() throws {
         let (drain, log, _) = Self.run(Drain.Plan(budget: .zero, spread: .zero), clients: 5)

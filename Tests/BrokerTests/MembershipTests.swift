@@ -148,7 +148,6 @@ import Testing
             }
         }
         #expect(!hasLeft(4), "it waited to be admitted")
-        for number in 1...4 { cluster.broker(number).onNodesSeen([], joining: []) }
         #expect(cluster.request(1, .setLeaving(NodeID(4), true)) == .accepted)
         load.run(milliseconds: 60_000) { hasLeft(4) }
         #expect(hasLeft(4))
@@ -170,7 +169,66 @@ import Testing
             cluster.broker(1).placement?.nodes.contains(NodeID(3)) == false && cluster.isPlaced(on: [1, 2, 4])
         }
         #expect(cluster.isPlaced(on: [1, 2, 4]))
+        // The next control leader does not know how long it has been away, and has no reason to count on it.
+        let leader = try #require(cluster.controlLeader)
+        cluster.broker(leader).resign()
+        load.run(milliseconds: 3000)
+        #expect(cluster.controlLeader != leader)
+        #expect(cluster.broker(1).placement?.nodes.contains(NodeID(3)) == false)
         load.check()
+    }
+
+    @Test("CL-08 whom only the control leader does not reach is neither forgotten nor loses its name")
+    func oneLink() throws {
+        let cluster = try MiniCluster(nodes: 4, partitions: 8)
+        cluster.run(milliseconds: 1500)
+        let leader = try #require(cluster.controlLeader)
+        let other = leader == 4 ? 3 : 4
+        cluster.disconnect(leader, other)
+        try cluster.join(14, as: "n\(other)")
+        cluster.run(milliseconds: 10_000)
+        #expect(cluster.controlLeader == leader)
+        #expect(cluster.broker(leader).control.member(NodeID(UInt64(other))) != nil)
+        #expect(cluster.request(leader, .forget(NodeID(UInt64(other)))) == .refused("it is up: let it leave instead"))
+    }
+
+    @Test("DL-06 a replica whose records were lost without a trace gives no vote before it is filled")
+    func lostRecords() throws {
+        let cluster = try MiniCluster(nodes: 3, partitions: 8)
+        cluster.run(milliseconds: 1500)
+        let load = Load(cluster, from: 1, to: 2)
+        load.run(milliseconds: 1000)
+        // What 1 and 2 have acknowledged is on no other disk: 3 heard nothing of it.
+        cluster.blackhole(3)
+        load.run(milliseconds: 1000)
+        cluster.kill(2)
+        _ = try cluster.restart(1, hasLostRecords: true)
+        cluster.heal()
+        for _ in 0..<100 {
+            cluster.run(milliseconds: 100)
+            for partition in (0..<8).map({ PartitionID($0) }) {
+                #expect(!cluster.broker(1).isServing(partition), "elected without its entries")
+                #expect(!cluster.broker(3).isServing(partition), "elected by one that has forgotten its entries")
+            }
+        }
+    }
+
+    @Test("CL-06 a joiner that dies before it knows who votes still does not know it in its next life")
+    func joinerDies() throws {
+        var settings = BrokerSettings(
+            node: NodeID(4),
+            nodes: [ClusterNode(id: NodeID(4), name: "n4")],
+            controlVoters: [],
+            partitions: 8,
+            replicationFactor: 3,
+            namespaces: MiniCluster.namespaces,
+            seed: 4
+        )
+        settings.isJoining = true
+        // A heartbeat has raised its term.
+        let kept = RestoredReplica(hardState: HardState(term: 7, vote: nil, commit: 0))
+        let broker = try Broker(settings: settings, restored: [(.control, kept)], now: .zero, wall: 0)
+        #expect(broker.raftNode(.control)?.status().isFaulty == true)
     }
 
     @Test("CL-05 a name whose disk was wiped comes back as a new learner; one that is up keeps its name")

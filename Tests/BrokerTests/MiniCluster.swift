@@ -19,8 +19,6 @@ final class MiniCluster {
     /// With the room's live sessions as they were when the outbox was emptied: that is when a shell reads them.
     private(set) var edge: [NodeID: [(directive: EdgeDirective, live: [UInt32])]] = [:]
     private(set) var events: [(NodeID, BrokerEvent)] = []
-    /// What gossip would tell: nodes that are alive and known to the others.
-    private var seen: [ClusterNode] = []
     var controlReplies: [ControlReply] = []
     /// Frames that crossed between nodes, per receiver.
     private(set) var publicationFrames: [NodeID: Int] = [:]
@@ -63,9 +61,22 @@ final class MiniCluster {
         for _ in 0..<max(1, milliseconds / 10) {
             now = now + .milliseconds(10)
             wall += 10
+            gossip()
             for id in ids { brokers[id]?.advance(now: now, wall: wall); brokers[id]?.tick() }
             settle()
         }
+    }
+
+    /// Nodes that ask to join until they belong to the cluster, once in their life.
+    private var wishes: Set<NodeID> = []
+
+    /// Tells everyone who is alive, and who asks to join.
+    private func gossip() {
+        let alive = ids.filter { brokers[$0] != nil }
+        let nodes = alive.compactMap { id in settings[id]?.nodes.first { $0.id == id } }
+        for id in alive where brokers[id]?.control.member(id) != nil { wishes.remove(id) }
+        let joining = alive.filter(wishes.contains)
+        for id in alive { brokers[id]?.onNodesSeen(nodes, joining: joining) }
     }
 
     /// Lets everything that is under way arrive, without moving the clock.
@@ -165,15 +176,17 @@ final class MiniCluster {
         for id in ids where id != dead { brokers[id]?.onPeerDown(dead) }
     }
 
-    /// Ends a node that holds no replica, and begins its next life. Returns what was held for it.
-    func restart(_ number: Int) throws -> [(from: NodeID, message: PeerMessage)] {
+    /// Ends a node that holds no replica, or has lost all records, and begins its next life. Returns what was held for it.
+    func restart(_ number: Int, hasLostRecords: Bool = false) throws -> [(from: NodeID, message: PeerMessage)] {
         kill(number)
         let id = NodeID(UInt64(number))
         let late = held
         held.removeAll()
         heldNode = nil
         edge[id] = []
+        logs[id] = nil
         settings[id]!.seed += 1000
+        settings[id]!.hasLostRecords = hasLostRecords
         brokers[id] = try Broker(settings: settings[id]!, restored: [], now: now, wall: wall)
         for peer in ids where peer != id {
             brokers[peer]?.onPeerUp(id)
@@ -193,12 +206,11 @@ final class MiniCluster {
         joining.seed = UInt64(number)
         settings[id] = joining
         ids.append(id)
-        seen.append(joining.nodes[0])
+        wishes.insert(id)
         brokers[id] = try Broker(settings: joining, restored: [], now: now, wall: wall)
         for peer in ids where peer != id && brokers[peer] != nil {
             brokers[peer]?.onPeerUp(id)
             brokers[id]?.onPeerUp(peer)
-            brokers[peer]?.onNodesSeen(seen, joining: seen.map(\.id))
         }
     }
 
@@ -262,6 +274,10 @@ final class MiniCluster {
     func owner(of room: String) -> Int? {
         let partition = brokers.values.first!.partition(of: RoomName(room))
         return ids.first { brokers[$0]?.isServing(partition) == true }.map { Int($0.rawValue) }
+    }
+
+    var controlLeader: Int? {
+        ids.first { brokers[$0]?.raftNode(.control)?.role == .leader }.map { Int($0.rawValue) }
     }
 
     /// Of the first key partition.

@@ -113,7 +113,7 @@ struct RandomMessages {
         func id(_ random: inout Xoshiro256) -> NodeID { NodeID(random.next()) }
         switch index {
         case 26: return .retireRequest(group())
-        case 27: return .retire(group(), epoch: number())
+        case 27: return .retire(group(), epoch: number(), term: number())
         case 28: return .controlRequest(token: number(), .plan)
         case 29: return .controlRequest(token: number(), .rebalance)
         case 30: return .controlRequest(token: number(), .move(partition(), id(&random)))

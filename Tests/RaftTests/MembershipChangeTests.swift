@@ -24,9 +24,17 @@ struct MembershipChangeTests {
         #expect(throws: DecodeError.unknown(field: "membership change", value: 9)) {
             try MembershipChange(decoding: [9])
         }
-        #expect(throws: DecodeError.tooLong(field: "members", length: 100, limit: 64)) {
-            try MembershipChange(decoding: [1, 100])
+        #expect(throws: DecodeError.tooLong(field: "members", length: 2000, limit: 1024)) {
+            try MembershipChange(decoding: [1, 0xD0, 0x0F])
         }
+    }
+
+    @Test("CL-01 a group takes in every node of the largest cluster, as the control group must")
+    func largest() throws {
+        let learners = (4...1024).map { NodeID($0) }
+        let change = MembershipChange.setLearners(learners)
+        #expect(try MembershipChange(decoding: change.encoded()) == change)
+        #expect(change.applied(to: Membership(voters: ids(1, 2, 3)))?.learners == learners)
     }
 
     @Test("a move goes through a joint membership and drops the outgoing voters at its end")

@@ -101,6 +101,7 @@ extension NodeService {
         }
 
         let host = own.bind.isEmpty ? own.host : own.bind
+        let stop = await StopRequest(logger)
         let gateway = try await openGateway(configuration, own: own, host: host, edges: edges)
         let report = RedisNodeReport(
             name: own.id,
@@ -141,7 +142,7 @@ extension NodeService {
                 "shards": "\(shards.count)", "ms": "\((MonotonicClock.now() - started).milliseconds)",
             ]
         )
-        await stopRequested(logger)
+        await stop.requested()
 
         logger.notice("node is stopping", metadata: ["node": "\(own.id)"])
         await drain.finish()
