@@ -96,7 +96,10 @@ let package = Package(
         shell("ClusterConfiguration", ["Primitives", "RESP", "SWIM", .product(name: "TOMLKit", package: "TOMLKit")]),
         shell(
             "Cluster",
-            ["Primitives", "PeerProtocol", "SWIM", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging]
+            [
+                "Primitives", "PeerProtocol", "SWIM", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging,
+                collections,
+            ]
         ),
         shell(
             "Gateway",

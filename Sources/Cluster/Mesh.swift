@@ -122,8 +122,9 @@ package final class Mesh: @unchecked Sendable {
         var stream = StreamSettings()
         // Before the proof a peer may make us keep one handshake frame; `MeshLink` raises it afterwards.
         stream.maxTail = HandshakeFrame.prefixBytes + HandshakeFrame.limit
-        stream.highWater = 1 << 20
-        stream.lowWater = 1 << 19
+        stream.notSentLowWater = settings.notSentLowWater
+        stream.highWater = settings.bulkAhead
+        stream.lowWater = settings.bulkAhead / 2
         return stream
     }
 
@@ -196,6 +197,8 @@ package final class Mesh: @unchecked Sendable {
             var row = state.statistics
             row.node = state.link?.node
             row.queuedBytes = state.link?.queuedBytes ?? 0
+            row.bulkQueuedBytes = state.link?.bulk.bytes ?? 0
+            row.bulkQueuedMessages = state.link?.bulk.count ?? 0
             return row
         }
     }
@@ -213,6 +216,12 @@ package final class Mesh: @unchecked Sendable {
             index += 1
         }
         unflushed.removeAll(keepingCapacity: true)
+    }
+
+    /// Lets a link's bulk go on in a turn of the loop of its own, after the sockets were read.
+    func feedSoon(_ link: MeshLink) {
+        let bound = NIOLoopBound(link, eventLoop: shard.loop)
+        shard.loop.assumeIsolated().scheduleTask(in: .microseconds(50)) { bound.value.feedBulk() }
     }
 
     func deliver(_ message: PeerMessage, from link: MeshLink) { onEvent(.message(from: link.node, message)) }

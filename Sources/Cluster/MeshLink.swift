@@ -45,6 +45,9 @@ final class MeshLink: ByteStreamHandler {
     private var isListed = false
     /// Bytes in the stream's queue when it was last looked at, and everything written since: never too low.
     private var queueBound = 0
+    /// What waits until the stream is nearly empty.
+    private(set) var bulk = BulkLane()
+    private var isFeeding = false
 
     init(mesh: Mesh, stream: ByteStream, role: LinkRole, expected: Int?, address: String, deadline: Instant) {
         self.mesh = mesh
@@ -169,12 +172,13 @@ final class MeshLink: ByteStreamHandler {
 
     // MARK: Messages
 
-    /// Bytes that wait for the peer, at most so many.
+    /// Bytes that wait for the peer, but for the bulk lane's.
     var queuedBytes: Int { output.count + stream.queuedBytes }
 
     /// Queues a message for the end of this tick. False: it is larger than a frame may be, and was dropped.
     func send(_ message: PeerMessage) -> Bool {
         guard state == .established else { return false }
+        if message.lane() == .bulk || (!bulk.isEmpty && bulk.holdsBack(message)) { return sendBulk(message) }
         let before = output.count
         message.encode(into: &output)
         let size = output.count - before
@@ -196,11 +200,28 @@ final class MeshLink: ByteStreamHandler {
             }
         }
         if output.count >= 256 << 10 { handOver() }
-        if !isListed {
-            isListed = true
-            mesh.listForFlush(self)
-        }
+        list()
         return true
+    }
+
+    private func sendBulk(_ message: PeerMessage) -> Bool {
+        var frame = ByteWriter()
+        message.encode(into: &frame)
+        guard frame.count <= mesh.settings.maxFrame else { return false }
+        guard bulk.bytes + frame.count <= mesh.settings.maxBulkQueue else {
+            // A reset would take votes and live messages with it.
+            mesh.count(self) { $0.bulkDropped += 1 }
+            return true
+        }
+        bulk.append(stream.allocator.buffer(bytes: frame.bytes), group: message.appendGroup)
+        list()
+        return true
+    }
+
+    private func list() {
+        guard !isListed else { return }
+        isListed = true
+        mesh.listForFlush(self)
     }
 
     private func handOver() {
@@ -216,8 +237,39 @@ final class MeshLink: ByteStreamHandler {
         guard state == .established else { return }
         handOver()
         stream.flush()
+        if !bulk.isEmpty, !isFeeding { feedBulk() }
         queueBound = stream.queuedBytes
     }
+
+    /// Hands bulk to the stream while little waits there (`MeshSettings.bulkAhead`, the stream's high-water mark), and a
+    /// bounded part of it in one turn of the loop. When the stream has room again it says so.
+    func feedBulk() {
+        isFeeding = false
+        guard state == .established else { return }
+        var budget = MeshLink.bulkBytesPerTurn
+        while budget > 0, stream.isWritable, let frame = bulk.next() {
+            let size = frame.readableBytes
+            budget -= size
+            queueBound += size
+            mesh.count(self) {
+                $0.messagesOut += 1
+                $0.bytesOut += UInt64(size)
+                $0.bulkMessagesOut += 1
+                $0.bulkBytesOut += UInt64(size)
+            }
+            stream.write(frame)
+            stream.flush()
+        }
+        if !bulk.isEmpty, stream.isWritable { feedSoon() }
+    }
+
+    private func feedSoon() {
+        guard !isFeeding else { return }
+        isFeeding = true
+        mesh.feedSoon(self)
+    }
+
+    private static let bulkBytesPerTurn = 1 << 20
 
     // MARK: ByteStreamHandler
 
@@ -256,7 +308,10 @@ final class MeshLink: ByteStreamHandler {
         return state == .ended ? bytes.count : place
     }
 
-    func writabilityChanged(_ isWritable: Bool) {}
+    /// Told in the midst of a write, too.
+    func writabilityChanged(_ isWritable: Bool) {
+        if isWritable, !bulk.isEmpty { feedSoon() }
+    }
 
     func closed(_ why: StreamCloseReason) {
         guard state != .ended else { return }

@@ -85,6 +85,9 @@ package enum NodeService {
         var mesh: Mesh?
         if configuration.mode == .cluster {
             var settings = MeshSettings()
+            settings.maxQueue = configuration.mesh.queue
+            settings.maxBulkQueue = configuration.mesh.bulkQueue
+            settings.bulkAhead = configuration.mesh.bulkAhead
             // Thirty keepalives.
             settings.maxSilence = .seconds(3)
             let made = Mesh(

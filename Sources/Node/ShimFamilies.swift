@@ -54,5 +54,39 @@ extension NodeReport {
         rows("mesh_link_queue_bytes", .gauge, "Bytes that wait for the peer.") { UInt64($0.queuedBytes) }
         rows("mesh_link_connects_total", .counter, "Links made with the peer.") { $0.connects }
         rows("mesh_link_overflows_total", .counter, "Links reset because their queue was full.") { $0.overflows }
+        func lanes(
+            _ name: String,
+            _ type: PrometheusText.Kind,
+            _ help: String,
+            _ live: (LinkStatistics) -> UInt64,
+            _ bulk: (LinkStatistics) -> UInt64
+        ) {
+            text.family(name, type, help: help)
+            for link in links {
+                text.sample(live(link), ["node": node, "peer": link.name, "lane": "live"])
+                text.sample(bulk(link), ["node": node, "peer": link.name, "lane": "bulk"])
+            }
+        }
+        lanes("mesh_lane_queue_bytes", .gauge, "Bytes that wait in the lane; live: in front of the socket.") {
+            UInt64($0.queuedBytes)
+        } _: {
+            UInt64($0.bulkQueuedBytes)
+        }
+        lanes("mesh_lane_bytes_out_total", .counter, "Bytes to the peer by lane.") {
+            $0.bytesOut - $0.bulkBytesOut
+        } _: {
+            $0.bulkBytesOut
+        }
+        lanes("mesh_lane_messages_out_total", .counter, "Messages to the peer by lane.") {
+            $0.messagesOut - $0.bulkMessagesOut
+        } _: {
+            $0.bulkMessagesOut
+        }
+        rows("mesh_bulk_queue_messages", .gauge, "Messages that wait in the bulk lane.") {
+            UInt64($0.bulkQueuedMessages)
+        }
+        rows("mesh_bulk_dropped_total", .counter, "Messages dropped because the bulk lane was full.") {
+            $0.bulkDropped
+        }
     }
 }
