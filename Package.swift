@@ -96,10 +96,7 @@ let package = Package(
         shell("ClusterConfiguration", ["Primitives", "RESP", "SWIM", .product(name: "TOMLKit", package: "TOMLKit")]),
         shell(
             "Cluster",
-            [
-                "Primitives", "PeerProtocol", "SWIM", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging,
-                collections,
-            ]
+            ["Primitives", "PeerProtocol", "SWIM", "EventLoops", "SystemOpenSSL", nioCore, nioPosix, logging]
         ),
         shell(
             "Gateway",
@@ -167,6 +164,7 @@ let package = Package(
         ),
 
         // Proof.
+        .target(name: "Certificates", path: "Tests/Certificates", swiftSettings: common),
         .target(name: "OwnThread", dependencies: ["Locks"], path: "Tests/OwnThread", swiftSettings: common),
         .target(name: "RedisProcess", dependencies: ["Locks"], path: "Tests/RedisProcess", swiftSettings: common),
         pure("HistoryChecker", ["Primitives"]),
@@ -216,9 +214,8 @@ let package = Package(
         tests(
             "MeshTests",
             [
-                "Locks", "OwnThread", "Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore,
-                nioPosix,
-                logging,
+                "Locks", "OwnThread", "Certificates", "Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms",
+                "Primitives", "SystemOpenSSL", nioCore, nioPosix, logging,
             ]
         ),
         tests(
@@ -239,9 +236,8 @@ let package = Package(
         tests(
             "RedisAdapterTests",
             [
-                "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker",
-                "SystemOpenSSL",
-                "PeerProtocol",
+                "Locks", "OwnThread", "Certificates", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP",
+                "Broker", "SystemOpenSSL", "PeerProtocol",
                 "Rooms", "EventLoops", "Primitives", "vencejo", nioCore,
             ]
         ),
@@ -267,7 +263,8 @@ let package = Package(
         tests(
             "ClusterTests",
             [
-                "Locks", "OwnThread", "RedisProcess", "RESP", "VencejoClient", "WebSocket", "HistoryChecker",
+                "Locks", "OwnThread", "Certificates", "RedisProcess", "RESP", "VencejoClient", "WebSocket",
+                "HistoryChecker",
                 "ClusterConfiguration", "Admin",
                 "Primitives",
                 "bench", "vencejo",

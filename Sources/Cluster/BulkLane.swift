@@ -1,4 +1,3 @@
-import DequeModule
 import NIOCore
 import PeerProtocol
 import Primitives
@@ -9,11 +8,11 @@ import Primitives
 /// one frame, in front of it.
 package struct BulkLane {
     private struct Frame {
-        var bytes: ByteBuffer
+        var bytes: [UInt8]
         var group: GroupID?
     }
 
-    private var frames: Deque<Frame> = []
+    private var frames = CircularBuffer<Frame>()
     /// Appends that wait, by group; no row for none.
     private var appends: [GroupID: Int] = [:]
     /// Bytes that wait.
@@ -31,16 +30,16 @@ package struct BulkLane {
     }
 
     /// Queues an encoded message; `group` is its `appendGroup`.
-    package mutating func append(_ frame: ByteBuffer, group: GroupID?) {
+    package mutating func append(_ frame: [UInt8], group: GroupID?) {
         frames.append(Frame(bytes: frame, group: group))
-        bytes += frame.readableBytes
+        bytes += frame.count
         if let group { appends[group, default: 0] += 1 }
     }
 
     /// Takes the oldest frame.
-    package mutating func next() -> ByteBuffer? {
+    package mutating func next() -> [UInt8]? {
         guard let frame = frames.popFirst() else { return nil }
-        bytes -= frame.bytes.readableBytes
+        bytes -= frame.bytes.count
         if let group = frame.group, let waiting = appends[group] { appends[group] = waiting > 1 ? waiting - 1 : nil }
         return frame.bytes
     }

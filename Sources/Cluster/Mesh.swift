@@ -269,7 +269,9 @@ package final class Mesh: @unchecked Sendable {
     private func accepted(_ stream: ByteStream) -> (any ByteStreamHandler)? {
         guard !isStopped else { return nil }
         let address = stream.remoteAddress.map { "\($0.ipAddress ?? "?"):\($0.port ?? 0)" } ?? "unknown address"
-        return opened(stream, .acceptor, expected: nil, address: address)
+        let link = opened(stream, .acceptor, expected: nil, address: address)
+        link.begin()
+        return link
     }
 
     private func opened(_ stream: ByteStream, _ role: LinkRole, expected: Int?, address: String) -> MeshLink {
@@ -372,7 +374,10 @@ package final class Mesh: @unchecked Sendable {
         peers[index].link = link
         peers[index].isDialling = false
         peers[index].statistics.connects += 1
-        logger.info("link up", metadata: ["peer": "\(link.name)", "node": "\(link.node)"])
+        logger.info(
+            "link up",
+            metadata: ["peer": "\(link.name)", "node": "\(link.node)", "tls": "\(link.tlsVersion ?? "none")"]
+        )
         onEvent(.up(link.node, name: link.name))
     }
 

@@ -39,6 +39,11 @@ final class MeshLink: ByteStreamHandler {
     private(set) var isRefusal = false
 
     private let mesh: Mesh
+    /// Where the mesh has certificates; everything goes through it.
+    private var tls: TLSSession?
+    /// What TLS has brought and nobody has taken, and how much of it is of use.
+    private var plain: [UInt8] = []
+    private var plainNeeded = 1
     private var ownHello: [UInt8] = []
     private var peerHello: [UInt8] = []
     private var output = ByteWriter()
@@ -48,6 +53,7 @@ final class MeshLink: ByteStreamHandler {
     /// What waits until the stream is nearly empty.
     private(set) var bulk = BulkLane()
     private var isFeeding = false
+    private var isFirstRead = true
 
     init(mesh: Mesh, stream: ByteStream, role: LinkRole, expected: Int?, address: String, deadline: Instant) {
         self.mesh = mesh
@@ -65,6 +71,17 @@ final class MeshLink: ByteStreamHandler {
 
     /// The dialler speaks first.
     func begin() {
+        if let context = mesh.settings.tls {
+            do throws(OpenSSLError) {
+                let session =
+                    role == .dialler
+                    ? try TLSSession(connecting: context) : try TLSSession(accepting: context)
+                tls = session
+                if role == .dialler { withTLS(session) { session throws(OpenSSLError) in try session.start() } }
+            } catch {
+                return reset("TLS: \(error)")
+            }
+        }
         if role == .dialler { sendHello() }
     }
 
@@ -75,9 +92,22 @@ final class MeshLink: ByteStreamHandler {
     }
 
     private func sendNow(_ bytes: [UInt8]) {
+        write(bytes)
+        stream.flush()
+    }
+
+    /// Hands bytes to the stream.
+    private func write(_ bytes: [UInt8]) {
+        if let tls {
+            withTLS(tls) { tls throws(OpenSSLError) in try tls.send(bytes) }
+        } else {
+            writeRaw(bytes)
+        }
+    }
+
+    private func writeRaw(_ bytes: [UInt8]) {
         mesh.count(self) { $0.bytesOut += UInt64(bytes.count) }
         stream.write(stream.allocator.buffer(bytes: bytes))
-        stream.flush()
     }
 
     /// Tells the peer why, then ends the connection.
@@ -140,6 +170,66 @@ final class MeshLink: ByteStreamHandler {
         }
     }
 
+    // MARK: TLS
+
+    var tlsVersion: String? { tls?.version }
+
+    /// Runs `body`, hands over what the session has for the network, and ends the link where it fails.
+    private func withTLS(_ tls: TLSSession, _ body: (TLSSession) throws(OpenSSLError) -> Void) {
+        var failure: OpenSSLError?
+        do throws(OpenSSLError) {
+            try body(tls)
+        } catch {
+            failure = error
+        }
+        // An alert that tells the peer why is worth sending, too.
+        let output = tls.takeOutput()
+        if !output.isEmpty { writeRaw(output) }
+        if let failure { endTLS("TLS: \(failure)") }
+    }
+
+    private func endTLS(_ why: String) {
+        guard state != .established else { return reset(why) }
+        guard state != .ended else { return }
+        reason = why
+        isRefusal = true
+        state = .ended
+        stream.finish()
+        mesh.handshakeEnded(self)
+    }
+
+    private func receivedTLS(_ tls: TLSSession, _ bytes: UnsafeRawBufferPointer) {
+        mesh.count(self) { $0.bytesIn += UInt64(bytes.count) }
+        withTLS(tls) { tls throws(OpenSSLError) in try tls.receive(bytes, into: &plain) }
+        stream.flush()
+        guard state != .ended, plain.count >= plainNeeded else { return }
+        var held = plain
+        plain = []
+        let consumed = held.withUnsafeMutableBytes { parse($0) }
+        plainNeeded = stream.bytesNeeded
+        stream.bytesNeeded = 1
+        guard consumed < held.count else { return }
+        plain = consumed == 0 ? held : Array(held[consumed...])
+        if plain.count > stream.maxTail { reset(StreamCloseReason.tailOverflow.description) }
+    }
+
+    /// By how a connection begins: with a record of TLS, a handshake or an alert (RFC 8446, 5.1). As a frame of our own
+    /// handshake it would be longer than one may be.
+    private static func isTLS(_ bytes: UnsafeMutableRawBufferPointer) -> Bool {
+        (bytes[0] == 22 || bytes[0] == 21) && bytes[1] == 3
+    }
+
+    /// One side speaks TLS and the other does not.
+    private func refuseOther() {
+        if tls == nil { return refuse("it speaks TLS and this node does not: [mesh] tls_certificate is not set here") }
+        tls = nil
+        if role == .dialler {
+            endTLS("the peer does not speak TLS, as [mesh] tls_certificate asks for")
+        } else {
+            refuse("this node speaks TLS only: [mesh] tls_certificate is set here")
+        }
+    }
+
     private func sendProof() {
         guard let code = proof(of: role) else { return refuse("the proof could not be computed") }
         sendNow(HandshakeFrame.proof(code).encoded())
@@ -148,6 +238,7 @@ final class MeshLink: ByteStreamHandler {
     private func proof(of prover: LinkRole) -> [UInt8]? {
         try? prover.proof(
             secret: mesh.identity.secret,
+            channel: tls?.binding() ?? [],
             diallerHello: role == .dialler ? ownHello : peerHello,
             acceptorHello: role == .dialler ? peerHello : ownHello
         )
@@ -187,10 +278,7 @@ final class MeshLink: ByteStreamHandler {
             return false
         }
         queueBound += size
-        mesh.count(self) {
-            $0.messagesOut += 1
-            $0.bytesOut += UInt64(size)
-        }
+        mesh.count(self) { $0.messagesOut += 1 }
         if queueBound > mesh.settings.maxQueue {
             queueBound = queuedBytes
             if queueBound > mesh.settings.maxQueue {
@@ -213,7 +301,7 @@ final class MeshLink: ByteStreamHandler {
             mesh.count(self) { $0.bulkDropped += 1 }
             return true
         }
-        bulk.append(stream.allocator.buffer(bytes: frame.bytes), group: message.appendGroup)
+        bulk.append(frame.bytes, group: message.appendGroup)
         list()
         return true
     }
@@ -226,7 +314,7 @@ final class MeshLink: ByteStreamHandler {
 
     private func handOver() {
         guard output.count > 0 else { return }
-        stream.write(stream.allocator.buffer(bytes: output.bytes))
+        write(output.bytes)
         // The array of one huge message is not kept.
         output.bytes.removeAll(keepingCapacity: output.bytes.capacity <= 1 << 20)
     }
@@ -241,23 +329,22 @@ final class MeshLink: ByteStreamHandler {
         queueBound = stream.queuedBytes
     }
 
-    /// Hands bulk to the stream while little waits there (`MeshSettings.bulkAhead`, the stream's high-water mark), and a
-    /// bounded part of it in one turn of the loop. When the stream has room again it says so.
+    /// Hands bulk to the stream while little waits there (`MeshSettings.bulkAhead`, the stream's high-water mark), and
+    /// a bounded part of it in one turn of the loop. When the stream has room again it says so.
     func feedBulk() {
         isFeeding = false
         guard state == .established else { return }
         var budget = MeshLink.bulkBytesPerTurn
         while budget > 0, stream.isWritable, let frame = bulk.next() {
-            let size = frame.readableBytes
+            let size = frame.count
             budget -= size
             queueBound += size
             mesh.count(self) {
                 $0.messagesOut += 1
-                $0.bytesOut += UInt64(size)
                 $0.bulkMessagesOut += 1
                 $0.bulkBytesOut += UInt64(size)
             }
-            stream.write(frame)
+            write(frame)
             stream.flush()
         }
         if !bulk.isEmpty, stream.isWritable { feedSoon() }
@@ -274,6 +361,23 @@ final class MeshLink: ByteStreamHandler {
     // MARK: ByteStreamHandler
 
     func received(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
+        if isFirstRead {
+            guard bytes.count >= 2 else {
+                stream.bytesNeeded = 2
+                return 0
+            }
+            isFirstRead = false
+            if MeshLink.isTLS(bytes) != (tls != nil) {
+                refuseOther()
+                return bytes.count
+            }
+        }
+        guard let tls else { return parse(bytes) }
+        receivedTLS(tls, UnsafeRawBufferPointer(bytes))
+        return bytes.count
+    }
+
+    private func parse(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
         var place = 0
         do throws(DecodeError) {
             while state != .ended {
@@ -289,7 +393,7 @@ final class MeshLink: ByteStreamHandler {
                 }
                 let frame = UnsafeRawBufferPointer(rebasing: rest[..<size])
                 place += size
-                mesh.count(self) { $0.bytesIn += UInt64(size) }
+                if tls == nil { mesh.count(self) { $0.bytesIn += UInt64(size) } }
                 if isHandshake {
                     take(try HandshakeFrame(decoding: frame, version: mesh.identity.protocolVersion), frame)
                 } else {

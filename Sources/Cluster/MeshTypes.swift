@@ -1,5 +1,6 @@
 import PeerProtocol
 import Primitives
+import SystemOpenSSL
 
 /// Who this node says it is on the mesh, and what it can prove.
 package struct MeshIdentity: Sendable {
@@ -66,8 +67,8 @@ package struct MeshSettings: Sendable {
     package var maxFrame = PeerFrame.defaultLimit
     /// Bytes of live messages that may wait for one peer; above it the link is reset.
     package var maxQueue = 64 << 20
-    /// Bytes of bulk (`PeerLane.bulk`) that may wait for one peer, at least a frame; what comes above it is dropped, and
-    /// asked for again.
+    /// Bytes of bulk (`PeerLane.bulk`) that may wait for one peer, at least a frame; what comes above it is dropped,
+    /// and asked for again.
     package var maxBulkQueue = 64 << 20
     /// Bulk goes on only while no more than this waits in front of the socket: what a live message may have before it,
     /// with one frame of bulk and `notSentLowWater`.
@@ -90,6 +91,9 @@ package struct MeshSettings: Sendable {
     /// How long the link to a node that was let go stays: the node hears of it over this link, and serves its clients
     /// until they have gone elsewhere.
     package var farewell = Interval.seconds(60)
+
+    /// Certificates: all links speak TLS, and nobody without one of the same authorities gets in. nil: none does.
+    package var tls: TLSContext?
 
     package init() {}
 }

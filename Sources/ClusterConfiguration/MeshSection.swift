@@ -9,6 +9,13 @@ extension ClusterConfiguration {
         package var bulkQueue = 64 << 20
         /// What of them may be in front of a live message.
         package var bulkAhead = 256 << 10
+        /// Files in PEM: all three, or none.
+        package var tlsAuthorities = ""
+        package var tlsCertificate = ""
+        package var tlsKey = ""
+
+        /// Links speak TLS.
+        package var isEncrypted: Bool { !tlsCertificate.isEmpty }
 
         package init() {}
     }
@@ -37,5 +44,34 @@ extension ClusterConfiguration.Mesh {
             "How much of these may stand in front of the socket, and so before a live message, with one message more. "
                 + "Smaller: calmer live messages beside a snapshot; larger: faster snapshots."
         ),
+        .text(
+            "tls_ca",
+            \.tlsAuthorities,
+            limit: 4096,
+            mayBeEmpty: true,
+            "File (PEM) with the certificate of the authority that signs the nodes' certificates, and only those. "
+                + "With tls_certificate and tls_key links speak TLS 1.2 or newer, and who shows no such certificate "
+                + "is refused."
+        ),
+        .text(
+            "tls_certificate",
+            \.tlsCertificate,
+            limit: 4096,
+            mayBeEmpty: true,
+            "File (PEM) with the node's certificate, and those between it and tls_ca. Empty on all nodes: no TLS."
+        ),
+        .text("tls_key", \.tlsKey, limit: 4096, mayBeEmpty: true, "File (PEM) with the key of tls_certificate."),
     ]
+}
+
+extension ClusterConfiguration {
+    func validateMesh(_ problems: inout ProblemList) {
+        let files = [
+            ("tls_ca", mesh.tlsAuthorities), ("tls_certificate", mesh.tlsCertificate), ("tls_key", mesh.tlsKey),
+        ]
+        guard files.contains(where: { !$0.1.isEmpty }) else { return }
+        for (key, path) in files where path.isEmpty {
+            problems.add("mesh.\(key)", "missing; TLS needs mesh.tls_ca, mesh.tls_certificate and mesh.tls_key")
+        }
+    }
 }

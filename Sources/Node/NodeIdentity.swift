@@ -141,6 +141,8 @@ package enum NodeError: Error, CustomStringConvertible {
     case listen(what: String, host: String, port: Int, reason: String)
     case formationTimeout(missing: [String])
     case withoutRedis
+    /// A file of `[mesh]` that TLS cannot begin with.
+    case meshTLS(key: String, path: String, reason: String)
 
     package var description: String {
         switch self {
@@ -159,6 +161,7 @@ package enum NodeError: Error, CustomStringConvertible {
             "cannot listen for \(what) on \(host):\(port): \(reason)"
         case .formationTimeout(let missing):
             "waiting for \(missing.joined(separator: ", ")): a new cluster forms when all its nodes have met once"
+        case .meshTLS(let key, let path, let reason): "mesh.\(key) = \"\(path)\": \(reason)"
         case .withoutRedis:
             "cluster.backplane = \"redis\" (or REDIS_ENABLED) needs the Redis adapter, and this program was built "
                 + "without it (VENCEJO_WITHOUT_REDIS)"

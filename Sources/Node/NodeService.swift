@@ -84,12 +84,6 @@ package enum NodeService {
         )
         var mesh: Mesh?
         if configuration.mode == .cluster {
-            var settings = MeshSettings()
-            settings.maxQueue = configuration.mesh.queue
-            settings.maxBulkQueue = configuration.mesh.bulkQueue
-            settings.bulkAhead = configuration.mesh.bulkAhead
-            // Thirty keepalives.
-            settings.maxSilence = .seconds(3)
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(
@@ -102,7 +96,7 @@ package enum NodeService {
                 host: host,
                 port: own.meshPort,
                 peers: peers(of: list, listed, join: join),
-                settings: settings,
+                settings: try MeshSettings(configuration.mesh),
                 logger: logger,
                 admit: { lobby.refusal(name: $0, node: $1) },
                 onEvent: { lobby.receive($0) }

@@ -41,11 +41,23 @@ extension NodeReport {
         counter("resp_bytes_out_total", "Bytes written to Redis clients.", resp.bytesOut)
     }
 
-    static func linkFamilies(_ text: inout PrometheusText, node: String, _ links: [LinkStatistics]) {
+    static func linkFamilies(
+        _ text: inout PrometheusText,
+        node: String,
+        _ links: [LinkStatistics],
+        failedHandshakes: UInt64
+    ) {
         func rows(_ name: String, _ type: PrometheusText.Kind, _ help: String, _ value: (LinkStatistics) -> UInt64) {
             text.family(name, type, help: help)
             for link in links { text.sample(value(link), ["node": node, "peer": link.name]) }
         }
+        text.family(
+            "mesh_handshakes_failed_total",
+            .counter,
+            help:
+                "Connections of the mesh that ended before they were links: refused by either side, late, or nonsense."
+        )
+        text.sample(failedHandshakes, ["node": node])
         rows("mesh_link_up", .gauge, "1 while the link to the peer is up.") { $0.node == nil ? 0 : 1 }
         rows("mesh_link_bytes_in_total", .counter, "Bytes from the peer.") { $0.bytesIn }
         rows("mesh_link_bytes_out_total", .counter, "Bytes to the peer.") { $0.bytesOut }

@@ -16,8 +16,8 @@ extension PeerMessage {
 
     /// The lane that the message travels in, where one of `bulkBytes` or more counts as bulk. Three kinds are:
     ///
-    /// - Chunks of snapshots. One of a transfer is under way at a time, and its answer asks for the next. Each names its
-    ///   transfer and its place, and an older leader's is recognized by its term.
+    /// - Chunks of snapshots. One of a transfer is under way at a time, and its answer asks for the next. Each names
+    ///   its transfer and its place, and an older leader's is recognized by its term.
     /// - Appends of nothing but committed entries. A majority has them, so that no publish waits for this follower: it
     ///   is behind, and filled. Votes, heartbeats and replies of the group may pass them, because Raft asks nothing of
     ///   the order of messages. Only among themselves a group's appends keep theirs, or the follower would refuse those
@@ -46,8 +46,8 @@ extension PeerMessage {
         }
     }
 
-    /// The group that an append is for, empty ones too; nil for everything else. While one waits in the bulk lane, those
-    /// that follow wait behind it.
+    /// The group that an append is for, empty ones too; nil for everything else. While one waits in the bulk lane,
+    /// those that follow wait behind it.
     package var appendGroup: GroupID? {
         guard case .raft(let group, let message) = self, case .append = message.body else { return nil }
         return group
