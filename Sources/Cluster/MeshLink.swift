@@ -334,6 +334,8 @@ final class MeshLink: ByteStreamHandler {
     func feedBulk() {
         isFeeding = false
         guard state == .established else { return }
+        // An append that was queued as live may be followed by one of its group that is bulk.
+        handOver()
         var budget = MeshLink.bulkBytesPerTurn
         while budget > 0, stream.isWritable, let frame = bulk.next() {
             let size = frame.count
