@@ -164,6 +164,7 @@ let package = Package(
         ),
 
         // Proof.
+        .target(name: "Certificates", path: "Tests/Certificates", swiftSettings: common),
         .target(name: "OwnThread", dependencies: ["Locks"], path: "Tests/OwnThread", swiftSettings: common),
         .target(name: "RedisProcess", dependencies: ["Locks"], path: "Tests/RedisProcess", swiftSettings: common),
         pure("HistoryChecker", ["Primitives"]),
@@ -213,9 +214,8 @@ let package = Package(
         tests(
             "MeshTests",
             [
-                "Locks", "OwnThread", "Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms", "Primitives", nioCore,
-                nioPosix,
-                logging,
+                "Locks", "OwnThread", "Certificates", "Cluster", "EventLoops", "PeerProtocol", "Raft", "Rooms",
+                "Primitives", "SystemOpenSSL", nioCore, nioPosix, logging,
             ]
         ),
         tests(
@@ -236,9 +236,8 @@ let package = Package(
         tests(
             "RedisAdapterTests",
             [
-                "Locks", "OwnThread", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP", "Broker",
-                "SystemOpenSSL",
-                "PeerProtocol",
+                "Locks", "OwnThread", "Certificates", "RedisProcess", "RedisAdapter", "RedisBackplane", "RESP",
+                "Broker", "SystemOpenSSL", "PeerProtocol",
                 "Rooms", "EventLoops", "Primitives", "vencejo", nioCore,
             ]
         ),
@@ -264,7 +263,8 @@ let package = Package(
         tests(
             "ClusterTests",
             [
-                "Locks", "OwnThread", "RedisProcess", "RESP", "VencejoClient", "WebSocket", "HistoryChecker",
+                "Locks", "OwnThread", "Certificates", "RedisProcess", "RESP", "VencejoClient", "WebSocket",
+                "HistoryChecker",
                 "ClusterConfiguration", "Admin",
                 "Primitives",
                 "bench", "vencejo",

@@ -331,6 +331,7 @@ extension Broker {
             status: .ok,
             head: head
         )
+        reply.mayBeOvertaken = !request.register
         if !request.consumer.isEmpty { reply.cursor = state.cursor(request.consumer, in: request.room) }
         if request.register {
             setInterest(of: node, in: request.room, subscribers: request.subscribers, replica)

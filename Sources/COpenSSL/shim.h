@@ -15,3 +15,7 @@ static inline long vencejo_tls_require_1_2(SSL_CTX *context) {
 static inline long vencejo_tls_set_server_name(SSL *session, const char *name) {
     return SSL_set_tlsext_host_name(session, name);
 }
+static inline void vencejo_tls_never_resume(SSL_CTX *context) {
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+}

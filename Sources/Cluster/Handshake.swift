@@ -45,7 +45,9 @@ package struct Hello: Equatable, Sendable {
 ///
 /// A proof is HMAC-SHA256 under the cluster's secret of the prover's role and both hellos, byte for byte. The nonces
 /// make every transcript new, the role keeps a proof from being sent back to its maker, and the hellos bind the names.
-/// The link is neither encrypted nor authenticated beyond this point: the network between nodes must be trusted.
+/// Without TLS the link is neither encrypted nor authenticated beyond this point, and the network between nodes must be
+/// trusted. With it all of this travels inside, and the proof covers what is this connection's alone: who has a
+/// certificate but not the secret cannot pass on the proofs of two others between whom it stands.
 ///
 /// A frame: length u16 little-endian, then tag u8 and content.
 package enum HandshakeFrame: Equatable, Sendable {
@@ -147,11 +149,18 @@ package enum LinkRole: String, Sendable {
 
     package var other: LinkRole { self == .dialler ? .acceptor : .dialler }
 
-    /// The proof that the holder of this role owes: over the label, then the dialler's hello, then the acceptor's.
-    package func proof(secret: [UInt8], diallerHello: [UInt8], acceptorHello: [UInt8]) throws(OpenSSLError) -> [UInt8] {
+    /// The proof that the holder of this role owes: over the label, then the dialler's hello, then the acceptor's, and
+    /// with TLS its channel binding.
+    package func proof(
+        secret: [UInt8],
+        channel: [UInt8] = [],
+        diallerHello: [UInt8],
+        acceptorHello: [UInt8]
+    ) throws(OpenSSLError) -> [UInt8] {
         var transcript = Array("vencejo mesh \(rawValue)\n".utf8)
         transcript += diallerHello
         transcript += acceptorHello
+        transcript += channel
         return try Digest.hmacSHA256(key: secret, message: transcript)
     }
 }

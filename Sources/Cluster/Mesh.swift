@@ -122,8 +122,9 @@ package final class Mesh: @unchecked Sendable {
         var stream = StreamSettings()
         // Before the proof a peer may make us keep one handshake frame; `MeshLink` raises it afterwards.
         stream.maxTail = HandshakeFrame.prefixBytes + HandshakeFrame.limit
-        stream.highWater = 1 << 20
-        stream.lowWater = 1 << 19
+        stream.notSentLowWater = settings.notSentLowWater
+        stream.highWater = settings.bulkAhead
+        stream.lowWater = settings.bulkAhead / 2
         return stream
     }
 
@@ -199,6 +200,8 @@ package final class Mesh: @unchecked Sendable {
             var row = state.statistics
             row.node = state.link?.node
             row.queuedBytes = state.link?.queuedBytes ?? 0
+            row.bulkQueuedBytes = state.link?.bulk.bytes ?? 0
+            row.bulkQueuedMessages = state.link?.bulk.count ?? 0
             return row
         }
     }
@@ -216,6 +219,12 @@ package final class Mesh: @unchecked Sendable {
             index += 1
         }
         unflushed.removeAll(keepingCapacity: true)
+    }
+
+    /// Lets a link's bulk go on in a turn of the loop of its own, after the sockets were read.
+    func feedSoon(_ link: MeshLink) {
+        let bound = NIOLoopBound(link, eventLoop: shard.loop)
+        shard.loop.assumeIsolated().scheduleTask(in: .microseconds(50)) { bound.value.feedBulk() }
     }
 
     func deliver(_ message: PeerMessage, from link: MeshLink) { onEvent(.message(from: link.node, message)) }
@@ -263,7 +272,9 @@ package final class Mesh: @unchecked Sendable {
     private func accepted(_ stream: ByteStream) -> (any ByteStreamHandler)? {
         guard !isStopped else { return nil }
         let address = stream.remoteAddress.map { "\($0.ipAddress ?? "?"):\($0.port ?? 0)" } ?? "unknown address"
-        return opened(stream, .acceptor, expected: nil, address: address)
+        let link = opened(stream, .acceptor, expected: nil, address: address)
+        link.begin()
+        return link
     }
 
     private func opened(_ stream: ByteStream, _ role: LinkRole, expected: Int?, address: String) -> MeshLink {
@@ -366,7 +377,10 @@ package final class Mesh: @unchecked Sendable {
         peers[index].link = link
         peers[index].isDialling = false
         peers[index].statistics.connects += 1
-        logger.info("link up", metadata: ["peer": "\(link.name)", "node": "\(link.node)"])
+        logger.info(
+            "link up",
+            metadata: ["peer": "\(link.name)", "node": "\(link.node)", "tls": "\(link.tlsVersion ?? "none")"]
+        )
         onEvent(.up(link.node, name: link.name))
     }
 

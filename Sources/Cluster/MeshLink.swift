@@ -39,12 +39,21 @@ final class MeshLink: ByteStreamHandler {
     private(set) var isRefusal = false
 
     private let mesh: Mesh
+    /// Where the mesh has certificates; everything goes through it.
+    private var tls: TLSSession?
+    /// What TLS has brought and nobody has taken, and how much of it is of use.
+    private var plain: [UInt8] = []
+    private var plainNeeded = 1
     private var ownHello: [UInt8] = []
     private var peerHello: [UInt8] = []
     private var output = ByteWriter()
     private var isListed = false
     /// Bytes in the stream's queue when it was last looked at, and everything written since: never too low.
     private var queueBound = 0
+    /// What waits until the stream is nearly empty.
+    private(set) var bulk = BulkLane()
+    private var isFeeding = false
+    private var isFirstRead = true
 
     init(mesh: Mesh, stream: ByteStream, role: LinkRole, expected: Int?, address: String, deadline: Instant) {
         self.mesh = mesh
@@ -62,6 +71,17 @@ final class MeshLink: ByteStreamHandler {
 
     /// The dialler speaks first.
     func begin() {
+        if let context = mesh.settings.tls {
+            do throws(OpenSSLError) {
+                let session =
+                    role == .dialler
+                    ? try TLSSession(connecting: context) : try TLSSession(accepting: context)
+                tls = session
+                if role == .dialler { withTLS(session) { session throws(OpenSSLError) in try session.start() } }
+            } catch {
+                return reset("TLS: \(error)")
+            }
+        }
         if role == .dialler { sendHello() }
     }
 
@@ -72,9 +92,22 @@ final class MeshLink: ByteStreamHandler {
     }
 
     private func sendNow(_ bytes: [UInt8]) {
+        write(bytes)
+        stream.flush()
+    }
+
+    /// Hands bytes to the stream.
+    private func write(_ bytes: [UInt8]) {
+        if let tls {
+            withTLS(tls) { tls throws(OpenSSLError) in try tls.send(bytes) }
+        } else {
+            writeRaw(bytes)
+        }
+    }
+
+    private func writeRaw(_ bytes: [UInt8]) {
         mesh.count(self) { $0.bytesOut += UInt64(bytes.count) }
         stream.write(stream.allocator.buffer(bytes: bytes))
-        stream.flush()
     }
 
     /// Tells the peer why, then ends the connection.
@@ -137,6 +170,66 @@ final class MeshLink: ByteStreamHandler {
         }
     }
 
+    // MARK: TLS
+
+    var tlsVersion: String? { tls?.version }
+
+    /// Runs `body`, hands over what the session has for the network, and ends the link where it fails.
+    private func withTLS(_ tls: TLSSession, _ body: (TLSSession) throws(OpenSSLError) -> Void) {
+        var failure: OpenSSLError?
+        do throws(OpenSSLError) {
+            try body(tls)
+        } catch {
+            failure = error
+        }
+        // An alert that tells the peer why is worth sending, too.
+        let output = tls.takeOutput()
+        if !output.isEmpty { writeRaw(output) }
+        if let failure { endTLS("TLS: \(failure)") }
+    }
+
+    private func endTLS(_ why: String) {
+        guard state != .established else { return reset(why) }
+        guard state != .ended else { return }
+        reason = why
+        isRefusal = true
+        state = .ended
+        stream.finish()
+        mesh.handshakeEnded(self)
+    }
+
+    private func receivedTLS(_ tls: TLSSession, _ bytes: UnsafeRawBufferPointer) {
+        mesh.count(self) { $0.bytesIn += UInt64(bytes.count) }
+        withTLS(tls) { tls throws(OpenSSLError) in try tls.receive(bytes, into: &plain) }
+        stream.flush()
+        guard state != .ended, plain.count >= plainNeeded else { return }
+        var held = plain
+        plain = []
+        let consumed = held.withUnsafeMutableBytes { parse($0) }
+        plainNeeded = stream.bytesNeeded
+        stream.bytesNeeded = 1
+        guard consumed < held.count else { return }
+        plain = consumed == 0 ? held : Array(held[consumed...])
+        if plain.count > stream.maxTail { reset(StreamCloseReason.tailOverflow.description) }
+    }
+
+    /// By how a connection begins: with a record of TLS, a handshake or an alert (RFC 8446, 5.1). As a frame of our own
+    /// handshake it would be longer than one may be.
+    private static func isTLS(_ bytes: UnsafeMutableRawBufferPointer) -> Bool {
+        (bytes[0] == 22 || bytes[0] == 21) && bytes[1] == 3
+    }
+
+    /// One side speaks TLS and the other does not.
+    private func refuseOther() {
+        if tls == nil { return refuse("it speaks TLS and this node does not: [mesh] tls_certificate is not set here") }
+        tls = nil
+        if role == .dialler {
+            endTLS("the peer does not speak TLS, as [mesh] tls_certificate asks for")
+        } else {
+            refuse("this node speaks TLS only: [mesh] tls_certificate is set here")
+        }
+    }
+
     private func sendProof() {
         guard let code = proof(of: role) else { return refuse("the proof could not be computed") }
         sendNow(HandshakeFrame.proof(code).encoded())
@@ -145,6 +238,7 @@ final class MeshLink: ByteStreamHandler {
     private func proof(of prover: LinkRole) -> [UInt8]? {
         try? prover.proof(
             secret: mesh.identity.secret,
+            channel: tls?.binding() ?? [],
             diallerHello: role == .dialler ? ownHello : peerHello,
             acceptorHello: role == .dialler ? peerHello : ownHello
         )
@@ -169,12 +263,13 @@ final class MeshLink: ByteStreamHandler {
 
     // MARK: Messages
 
-    /// Bytes that wait for the peer, at most so many.
+    /// Bytes that wait for the peer, but for the bulk lane's.
     var queuedBytes: Int { output.count + stream.queuedBytes }
 
     /// Queues a message for the end of this tick. False: it is larger than a frame may be, and was dropped.
     func send(_ message: PeerMessage) -> Bool {
         guard state == .established else { return false }
+        if message.lane() == .bulk || (!bulk.isEmpty && bulk.holdsBack(message)) { return sendBulk(message) }
         let before = output.count
         message.encode(into: &output)
         let size = output.count - before
@@ -183,10 +278,7 @@ final class MeshLink: ByteStreamHandler {
             return false
         }
         queueBound += size
-        mesh.count(self) {
-            $0.messagesOut += 1
-            $0.bytesOut += UInt64(size)
-        }
+        mesh.count(self) { $0.messagesOut += 1 }
         if queueBound > mesh.settings.maxQueue {
             queueBound = queuedBytes
             if queueBound > mesh.settings.maxQueue {
@@ -196,16 +288,33 @@ final class MeshLink: ByteStreamHandler {
             }
         }
         if output.count >= 256 << 10 { handOver() }
-        if !isListed {
-            isListed = true
-            mesh.listForFlush(self)
-        }
+        list()
         return true
+    }
+
+    private func sendBulk(_ message: PeerMessage) -> Bool {
+        var frame = ByteWriter()
+        message.encode(into: &frame)
+        guard frame.count <= mesh.settings.maxFrame else { return false }
+        guard bulk.bytes + frame.count <= mesh.settings.maxBulkQueue else {
+            // A reset would take votes and live messages with it.
+            mesh.count(self) { $0.bulkDropped += 1 }
+            return true
+        }
+        bulk.append(frame.bytes, group: message.appendGroup)
+        list()
+        return true
+    }
+
+    private func list() {
+        guard !isListed else { return }
+        isListed = true
+        mesh.listForFlush(self)
     }
 
     private func handOver() {
         guard output.count > 0 else { return }
-        stream.write(stream.allocator.buffer(bytes: output.bytes))
+        write(output.bytes)
         // The array of one huge message is not kept.
         output.bytes.removeAll(keepingCapacity: output.bytes.capacity <= 1 << 20)
     }
@@ -216,12 +325,61 @@ final class MeshLink: ByteStreamHandler {
         guard state == .established else { return }
         handOver()
         stream.flush()
+        if !bulk.isEmpty, !isFeeding { feedBulk() }
         queueBound = stream.queuedBytes
     }
+
+    /// Hands bulk to the stream while little waits there (`MeshSettings.bulkAhead`, the stream's high-water mark), and
+    /// a bounded part of it in one turn of the loop. When the stream has room again it says so.
+    func feedBulk() {
+        isFeeding = false
+        guard state == .established else { return }
+        // An append that was queued as live may be followed by one of its group that is bulk.
+        handOver()
+        var budget = MeshLink.bulkBytesPerTurn
+        while budget > 0, stream.isWritable, let frame = bulk.next() {
+            let size = frame.count
+            budget -= size
+            queueBound += size
+            mesh.count(self) {
+                $0.messagesOut += 1
+                $0.bulkMessagesOut += 1
+                $0.bulkBytesOut += UInt64(size)
+            }
+            write(frame)
+            stream.flush()
+        }
+        if !bulk.isEmpty, stream.isWritable { feedSoon() }
+    }
+
+    private func feedSoon() {
+        guard !isFeeding else { return }
+        isFeeding = true
+        mesh.feedSoon(self)
+    }
+
+    private static let bulkBytesPerTurn = 1 << 20
 
     // MARK: ByteStreamHandler
 
     func received(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
+        if isFirstRead {
+            guard bytes.count >= 2 else {
+                stream.bytesNeeded = 2
+                return 0
+            }
+            isFirstRead = false
+            if MeshLink.isTLS(bytes) != (tls != nil) {
+                refuseOther()
+                return bytes.count
+            }
+        }
+        guard let tls else { return parse(bytes) }
+        receivedTLS(tls, UnsafeRawBufferPointer(bytes))
+        return bytes.count
+    }
+
+    private func parse(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
         var place = 0
         do throws(DecodeError) {
             while state != .ended {
@@ -237,7 +395,7 @@ final class MeshLink: ByteStreamHandler {
                 }
                 let frame = UnsafeRawBufferPointer(rebasing: rest[..<size])
                 place += size
-                mesh.count(self) { $0.bytesIn += UInt64(size) }
+                if tls == nil { mesh.count(self) { $0.bytesIn += UInt64(size) } }
                 if isHandshake {
                     take(try HandshakeFrame(decoding: frame, version: mesh.identity.protocolVersion), frame)
                 } else {
@@ -256,7 +414,10 @@ final class MeshLink: ByteStreamHandler {
         return state == .ended ? bytes.count : place
     }
 
-    func writabilityChanged(_ isWritable: Bool) {}
+    /// Told in the midst of a write, too.
+    func writabilityChanged(_ isWritable: Bool) {
+        if isWritable, !bulk.isEmpty { feedSoon() }
+    }
 
     func closed(_ why: StreamCloseReason) {
         guard state != .ended else { return }

@@ -1,5 +1,6 @@
 import PeerProtocol
 import Primitives
+import SystemOpenSSL
 
 /// Who this node says it is on the mesh, and what it can prove.
 package struct MeshIdentity: Sendable {
@@ -67,8 +68,17 @@ package enum MeshEvent: Sendable {
 package struct MeshSettings: Sendable {
     /// The largest frame either way, in bytes; alike on all nodes.
     package var maxFrame = PeerFrame.defaultLimit
-    /// Bytes that may wait for one peer; above it the link is reset.
+    /// Bytes of live messages that may wait for one peer; above it the link is reset.
     package var maxQueue = 64 << 20
+    /// Bytes of bulk (`PeerLane.bulk`) that may wait for one peer, at least a frame; what comes above it is dropped,
+    /// and asked for again.
+    package var maxBulkQueue = 64 << 20
+    /// Bulk goes on only while no more than this waits in front of the socket: what a live message may have before it,
+    /// with one frame of bulk and `notSentLowWater`.
+    package var bulkAhead = 256 << 10
+    /// Bytes that the kernel takes before it can send them. Its own bound grows to megabytes, which live messages would
+    /// have to wait for as well (TCP_NOTSENT_LOWAT in tcp(7)).
+    package var notSentLowWater = 128 << 10
     /// Connections in the midst of a handshake; above it the oldest is dropped.
     package var maxHandshakes = 128
     package var handshakeTimeout = Interval.seconds(3)
@@ -85,6 +95,9 @@ package struct MeshSettings: Sendable {
     /// until they have gone elsewhere.
     package var farewell = Interval.seconds(60)
 
+    /// Certificates: all links speak TLS, and nobody without one of the same authorities gets in. nil: none does.
+    package var tls: TLSContext?
+
     package init() {}
 }
 
@@ -98,8 +111,15 @@ package struct LinkStatistics: Equatable, Sendable {
     package var bytesOut: UInt64 = 0
     package var messagesIn: UInt64 = 0
     package var messagesOut: UInt64 = 0
-    /// Bytes that wait to be sent.
+    /// Bytes that wait in front of the socket: live messages, and the bulk that was let through.
     package var queuedBytes = 0
+    /// Bulk that waits behind them, and how much has gone before; `bytesOut` and `messagesOut` count it too.
+    package var bulkQueuedBytes = 0
+    package var bulkQueuedMessages = 0
+    package var bulkBytesOut: UInt64 = 0
+    package var bulkMessagesOut: UInt64 = 0
+    /// Messages of bulk that were dropped because too many waited.
+    package var bulkDropped: UInt64 = 0
     /// Links made, and how many of them were reset because their queue was full.
     package var connects: UInt64 = 0
     package var overflows: UInt64 = 0

@@ -20,6 +20,7 @@ package struct ClusterConfiguration: Sendable, Equatable {
     package var log = Log()
     package var raft = Raft()
     package var liveness = Liveness()
+    package var mesh = Mesh()
     package var gossip = Gossip()
     package var slo = ServiceLevels()
     package var redis = Redis()

@@ -39,6 +39,7 @@ struct SectionBinding: Sendable {
         SectionBinding("log", \.log, ClusterConfiguration.Log.settings),
         SectionBinding("raft", \.raft, ClusterConfiguration.Raft.settings),
         SectionBinding("liveness", \.liveness, ClusterConfiguration.Liveness.settings),
+        SectionBinding("mesh", \.mesh, ClusterConfiguration.Mesh.settings),
         SectionBinding("gossip", \.gossip, ClusterConfiguration.Gossip.settings),
         SectionBinding("keys", \.keys, ClusterConfiguration.Keys.settings),
         SectionBinding("resp", \.resp, ClusterConfiguration.RESP.settings),

@@ -11,6 +11,7 @@ extension ClusterConfiguration {
         validateNamespaces(&problems)
         validateLimits(&problems)
         validateTimers(&problems)
+        validateMesh(&problems)
         validateGossip(&problems)
         validateRedis(&problems)
         warnings = collectWarnings()

@@ -141,6 +141,8 @@ package enum NodeError: Error, CustomStringConvertible {
     case left(String)
     case listen(what: String, host: String, port: Int, reason: String)
     case withoutRedis
+    /// A file of `[mesh]` that TLS cannot begin with.
+    case meshTLS(key: String, path: String, reason: String)
 
     package var description: String {
         switch self {
@@ -157,6 +159,7 @@ package enum NodeError: Error, CustomStringConvertible {
                 + "come back as a new node"
         case .listen(let what, let host, let port, let reason):
             "cannot listen for \(what) on \(host):\(port): \(reason)"
+        case .meshTLS(let key, let path, let reason): "mesh.\(key) = \"\(path)\": \(reason)"
         case .withoutRedis:
             "cluster.backplane = \"redis\" (or REDIS_ENABLED) needs the Redis adapter, and this program was built "
                 + "without it (VENCEJO_WITHOUT_REDIS)"

@@ -29,6 +29,7 @@ struct NodeReport: Sendable {
         var gateway: GatewayMetrics
         var resp: RESPMetrics?
         var links: [LinkStatistics]
+        var failedHandshakes: UInt64
         var pendingAppends: Int
     }
 
@@ -49,6 +50,7 @@ struct NodeReport: Sendable {
                                     resp: runtime.resp?.metrics,
                                     // The mesh is the first shard's.
                                     links: runtime.shard.index == 0 ? node.mesh?.linkStatistics ?? [] : [],
+                                    failedHandshakes: runtime.shard.index == 0 ? node.mesh?.failedHandshakes ?? 0 : 0,
                                     pendingAppends: runtime.pendingAppends
                                 )
                             )
@@ -239,7 +241,12 @@ struct NodeReport: Sendable {
             for metrics in resp { all.add(metrics) }
             NodeReport.shimFamilies(&text, node: node.name, all)
         }
-        NodeReport.linkFamilies(&text, node: node.name, reports.flatMap(\.links))
+        NodeReport.linkFamilies(
+            &text,
+            node: node.name,
+            reports.flatMap(\.links),
+            failedHandshakes: reports.reduce(0) { $0 + $1.failedHandshakes }
+        )
         NodeReport.loopFamilies(&text, node: node.name, shards)
         await redis?.metrics(&text, node: node.name)
         return text.text

@@ -86,8 +86,6 @@ package enum NodeService {
         let known = lobby.formationNow
         var mesh: Mesh?
         if configuration.mode == .cluster {
-            var settings = MeshSettings()
-            settings.maxSilence = max(.seconds(3), configuration.liveness.keepalive * 30)
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(
@@ -100,7 +98,7 @@ package enum NodeService {
                 host: host,
                 port: own.meshPort,
                 peers: peers(of: list, listed, join: join),
-                settings: settings,
+                settings: try MeshSettings(configuration.mesh, keepalive: configuration.liveness.keepalive),
                 logger: logger,
                 admit: { lobby.refusal(name: $0, node: $1) },
                 onEvent: { lobby.receive($0) }

@@ -41,11 +41,23 @@ extension NodeReport {
         counter("resp_bytes_out_total", "Bytes written to Redis clients.", resp.bytesOut)
     }
 
-    static func linkFamilies(_ text: inout PrometheusText, node: String, _ links: [LinkStatistics]) {
+    static func linkFamilies(
+        _ text: inout PrometheusText,
+        node: String,
+        _ links: [LinkStatistics],
+        failedHandshakes: UInt64
+    ) {
         func rows(_ name: String, _ type: PrometheusText.Kind, _ help: String, _ value: (LinkStatistics) -> UInt64) {
             text.family(name, type, help: help)
             for link in links { text.sample(value(link), ["node": node, "peer": link.name]) }
         }
+        text.family(
+            "mesh_handshakes_failed_total",
+            .counter,
+            help:
+                "Connections of the mesh that ended before they were links: refused by either side, late, or nonsense."
+        )
+        text.sample(failedHandshakes, ["node": node])
         rows("mesh_link_up", .gauge, "1 while the link to the peer is up.") { $0.node == nil ? 0 : 1 }
         rows("mesh_link_bytes_in_total", .counter, "Bytes from the peer.") { $0.bytesIn }
         rows("mesh_link_bytes_out_total", .counter, "Bytes to the peer.") { $0.bytesOut }
@@ -54,5 +66,39 @@ extension NodeReport {
         rows("mesh_link_queue_bytes", .gauge, "Bytes that wait for the peer.") { UInt64($0.queuedBytes) }
         rows("mesh_link_connects_total", .counter, "Links made with the peer.") { $0.connects }
         rows("mesh_link_overflows_total", .counter, "Links reset because their queue was full.") { $0.overflows }
+        func lanes(
+            _ name: String,
+            _ type: PrometheusText.Kind,
+            _ help: String,
+            _ live: (LinkStatistics) -> UInt64,
+            _ bulk: (LinkStatistics) -> UInt64
+        ) {
+            text.family(name, type, help: help)
+            for link in links {
+                text.sample(live(link), ["node": node, "peer": link.name, "lane": "live"])
+                text.sample(bulk(link), ["node": node, "peer": link.name, "lane": "bulk"])
+            }
+        }
+        lanes("mesh_lane_queue_bytes", .gauge, "Bytes that wait in the lane; live: in front of the socket.") {
+            UInt64($0.queuedBytes)
+        } _: {
+            UInt64($0.bulkQueuedBytes)
+        }
+        lanes("mesh_lane_bytes_out_total", .counter, "Bytes to the peer by lane.") {
+            $0.bytesOut - $0.bulkBytesOut
+        } _: {
+            $0.bulkBytesOut
+        }
+        lanes("mesh_lane_messages_out_total", .counter, "Messages to the peer by lane.") {
+            $0.messagesOut - $0.bulkMessagesOut
+        } _: {
+            $0.bulkMessagesOut
+        }
+        rows("mesh_bulk_queue_messages", .gauge, "Messages that wait in the bulk lane.") {
+            UInt64($0.bulkQueuedMessages)
+        }
+        rows("mesh_bulk_dropped_total", .counter, "Messages dropped because the bulk lane was full.") {
+            $0.bulkDropped
+        }
     }
 }

@@ -209,6 +209,9 @@ package struct FetchReply: Equatable, Sendable {
     /// Messages from `from` on (or from the first retained one), in order.
     package var publications: [Publication]
     package var cursor: UInt64?
+    /// Live messages may overtake it: it registers nobody, and what it says was true when it was asked for. It chooses
+    /// the sender's lane, and is not sent.
+    package var mayBeOvertaken = false
 
     package init(
         partition: PartitionID,

@@ -40,7 +40,7 @@ final class RedisConnection: ByteStreamHandler {
     private let timeout: Interval
     private let flushers: RedisFlush
     private var stream: ByteStream?
-    private let tls: TLSClient?
+    private let tls: TLSSession?
     /// What TLS has brought and the parser has not taken.
     private var plain: [UInt8] = []
     private var parser: RESPReplyParser
@@ -60,7 +60,7 @@ final class RedisConnection: ByteStreamHandler {
         name: String,
         credentials: Credentials,
         verifiesRole: Bool,
-        tls: TLSClient?,
+        tls: TLSSession?,
         timeout: Interval,
         flushers: RedisFlush,
         ready: @escaping (Result<RedisConnection, RedisError>) -> Void
@@ -99,7 +99,7 @@ final class RedisConnection: ByteStreamHandler {
             credentials: credentials,
             verifiesRole: verifiesRole,
             // Without memory for a session it would not go far either.
-            tls: tls.flatMap { try? TLSClient($0, host: address.host) },
+            tls: tls.flatMap { try? TLSSession(connecting: $0, to: address.host) },
             timeout: timeout,
             flushers: flushers,
             ready: ready
@@ -132,7 +132,7 @@ final class RedisConnection: ByteStreamHandler {
     private func startTLS() { withTLS { tls throws(OpenSSLError) in try tls.start() } }
 
     /// Runs `body`, writes what the session has for the network, and ends the connection where it fails.
-    private func withTLS(_ body: (TLSClient) throws(OpenSSLError) -> Void) {
+    private func withTLS(_ body: (TLSSession) throws(OpenSSLError) -> Void) {
         guard let tls, let stream else { return }
         var refusal: OpenSSLError?
         do throws(OpenSSLError) {

@@ -6,10 +6,17 @@ package struct OpenSSLError: Error, Equatable, CustomStringConvertible {
     package let function: String
     /// The first entry of the thread's error queue, e.g. `error:0308010C:digital envelope routines::unsupported`.
     package let reason: String
+    /// The file of a `TLSContext` that it is about.
+    package let file: File?
+
+    package enum File: Sendable {
+        case authorities, certificate, key
+    }
 
     /// Takes the thread's error queue, which is empty afterwards.
-    init(_ function: String) {
+    init(_ function: String, about file: File? = nil) {
         self.function = function
+        self.file = file
         let code = ERR_get_error()
         if code == 0 {
             reason = "no reason given"
@@ -24,6 +31,7 @@ package struct OpenSSLError: Error, Equatable, CustomStringConvertible {
     init(_ function: String, reason: String) {
         self.function = function
         self.reason = reason
+        file = nil
     }
 
     package var description: String { "OpenSSL \(function): \(reason)" }

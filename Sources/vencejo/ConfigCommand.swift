@@ -70,6 +70,7 @@ enum EffectiveSettings {
         section("log", configuration.log)
         section("raft", configuration.raft)
         section("liveness", configuration.liveness)
+        section("mesh", configuration.mesh)
         section("slo", configuration.slo)
         return lines.filter { !$0.contains(".prefix_bytes = ") }.joined(separator: "\n")
     }

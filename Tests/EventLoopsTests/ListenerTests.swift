@@ -67,6 +67,47 @@ import Testing
         try await shards.shutDown()
     }
 
+    /// Writes more than any kernel takes when the first byte comes, and counts what was taken.
+    private final class Flood: ByteStreamHandler {
+        static let bytes = 16 << 20
+        let stream: ByteStream
+        let taken: SharedCounter
+
+        init(_ stream: ByteStream, _ taken: SharedCounter) {
+            self.stream = stream
+            self.taken = taken
+        }
+
+        func received(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
+            stream.write(ByteBuffer(repeating: 1, count: Flood.bytes))
+            stream.flush()
+            taken.increment(by: UInt64(Flood.bytes - stream.queuedBytes))
+            return bytes.count
+        }
+
+        func writabilityChanged(_ isWritable: Bool) {}
+        func closed(_ reason: StreamCloseReason) {}
+    }
+
+    @Test("CL-18 below TCP_NOTSENT_LOWAT the kernel takes for a peer that does not read little more than it can send")
+    func notSent() async throws {
+        let shards = Shards(count: 1)
+        var taken: [Int] = []
+        for lowWater in [nil, 32768] {
+            var settings = ListenerSettings(host: "127.0.0.1", port: 0)
+            settings.stream.notSentLowWater = lowWater
+            let count = SharedCounter()
+            let listener = try await Listener.open(settings, on: shards.all) { Flood($1, count) }
+            let client = try RawSocket(port: listener.port)
+            _ = client.send([1])
+            #expect(eventually { count.value > 0 })
+            taken.append(Int(count.value))
+            await listener.close()
+        }
+        #expect(taken[1] < Flood.bytes && taken[1] * 3 < taken[0] * 2, "\(taken[0]) and \(taken[1]) bytes")
+        try await shards.shutDown()
+    }
+
     /// The descriptor of this process whose peer is the given port of this machine.
     private func descriptor(connectedTo port: Int) -> Int32? {
         (0..<4096).first { candidate in

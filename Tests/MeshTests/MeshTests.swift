@@ -8,29 +8,6 @@ import Rooms
 import Testing
 
 @Suite(.ownThread) struct MeshTests {
-    /// Two nodes that know each other, started.
-    private func pair(
-        _ first: MeshIdentity = identity("a"),
-        _ second: MeshIdentity = identity("b"),
-        settings: MeshSettings = MeshSettings(),
-        admit: @escaping @Sendable (String, NodeID) -> String? = { _, _ in nil }
-    ) async throws -> (TestNode, TestNode, ports: [Int]) {
-        let ports = freePorts(2)
-        let a = TestNode(first, port: ports[0], peers: [peer(second.name, ports[1])], settings: settings)
-        let b = TestNode(second, port: ports[1], peers: [peer(first.name, ports[0])], settings: settings, admit: admit)
-        _ = try await a.mesh.start()
-        _ = try await b.mesh.start()
-        return (a, b, ports)
-    }
-
-    private func bothUp(_ a: TestNode, _ b: TestNode) async throws -> Bool {
-        try await eventually {
-            let (x, y) = (a.identity.node, b.identity.node)
-            let isUp = try await a.onLoop { $0.isUp(y) }
-            return isUp ? try await b.onLoop { $0.isUp(x) } : false
-        }
-    }
-
     /// Sends `count` numbers from `node`, a thousand a tick.
     private func sendNumbers(_ node: TestNode, to: NodeID, count: UInt64) async throws {
         for start in stride(from: 0, to: count, by: 1000) {

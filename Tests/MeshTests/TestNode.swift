@@ -6,6 +6,7 @@ import Logging
 import NIOCore
 import PeerProtocol
 import Primitives
+import Raft
 
 /// One mesh on a shard of its own, with everything that it told.
 final class TestNode: Sendable {
@@ -17,6 +18,11 @@ final class TestNode: Sendable {
         /// Numbers of `.snapshotProgress` messages by sender.
         var numbers: [NodeID: [UInt64]] = [:]
         var bodies: [Int] = []
+        /// Chunks of snapshots, and how many of them had come when each number came.
+        var chunks = 0
+        var chunksBefore: [Int] = []
+        /// The first entry of each append.
+        var appends: [LogIndex] = []
     }
 
     let shards: Shards
@@ -57,6 +63,10 @@ final class TestNode: Sendable {
                 case .refused(_, let reason): seen.refusals.append(reason)
                 case .message(let from, .snapshotProgress(_, let index, _)):
                     seen.numbers[from, default: []].append(index)
+                    seen.chunksBefore.append(seen.chunks + seen.bodies.count)
+                case .message(_, .snapshotChunk): seen.chunks += 1
+                case .message(_, .raft(_, let raft)):
+                    if case .append(let request) = raft.body { seen.appends.append(request.previousIndex + 1) }
                 case .message(_, .announce(_, _, let body)): seen.bodies.append(body.count)
                 case .message: break
                 }
@@ -126,6 +136,29 @@ func freePorts(_ count: Int) -> [Int] {
 }
 
 func peer(_ name: String, _ port: Int) -> MeshPeer { MeshPeer(name: name, host: "127.0.0.1", port: port) }
+
+/// Two nodes that know each other, started.
+func pair(
+    _ first: MeshIdentity = identity("a"),
+    _ second: MeshIdentity = identity("b"),
+    settings: MeshSettings = MeshSettings(),
+    admit: @escaping @Sendable (String, NodeID) -> String? = { _, _ in nil }
+) async throws -> (TestNode, TestNode, ports: [Int]) {
+    let ports = freePorts(2)
+    let a = TestNode(first, port: ports[0], peers: [peer(second.name, ports[1])], settings: settings)
+    let b = TestNode(second, port: ports[1], peers: [peer(first.name, ports[0])], settings: settings, admit: admit)
+    _ = try await a.mesh.start()
+    _ = try await b.mesh.start()
+    return (a, b, ports)
+}
+
+func bothUp(_ a: TestNode, _ b: TestNode) async throws -> Bool {
+    try await eventually {
+        let (x, y) = (a.identity.node, b.identity.node)
+        let isUp = try await a.onLoop { $0.isUp(y) }
+        return isUp ? try await b.onLoop { $0.isUp(x) } : false
+    }
+}
 
 /// Waits until `condition` holds; false when it does not within `seconds`.
 func eventually(within seconds: Int = 30, _ condition: () async throws -> Bool) async rethrows -> Bool {

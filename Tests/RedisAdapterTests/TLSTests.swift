@@ -1,4 +1,4 @@
-import Foundation
+import Certificates
 import OwnThread
 import Primitives
 import RESP
@@ -124,47 +124,8 @@ struct TLSTests {
     }
 }
 
-/// An authority, and certificates of a server at 127.0.0.1 and of a client, in a directory of their own.
-final class Certificates: Sendable {
-    static let executable = ["/usr/bin/openssl", "/usr/local/bin/openssl"].first {
-        FileManager.default.isExecutableFile(atPath: $0)
-    }
-    static var canBeMade: Bool { executable != nil }
-
-    private let directory: String
-
-    init() throws {
-        directory = FileManager.default.temporaryDirectory.path + "/vencejo-tls-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        try openssl(["req", "-x509"] + key + ["-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"])
-        for (name, extra) in [("server", "subjectAltName=IP:127.0.0.1"), ("client", "subjectAltName=DNS:node")] {
-            try openssl(
-                ["req", "-x509"] + key
-                    + [
-                        "-subj", "/CN=\(name)", "-addext", extra, "-CA", "ca.crt", "-CAkey", "ca.key", "-addext",
-                        "basicConstraints=critical,CA:FALSE", "-keyout", "\(name).key", "-out", "\(name).crt",
-                    ]
-            )
-        }
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: directory) }
-
-    func path(_ name: String) -> String { "\(directory)/\(name)" }
-
+extension Certificates {
     func context() throws -> TLSContext {
         try TLSContext(authorities: path("ca.crt"), certificate: path("client.crt"), key: path("client.key"))
-    }
-
-    private func openssl(_ arguments: [String]) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: try #require(Certificates.executable))
-        process.arguments = arguments
-        process.currentDirectoryURL = URL(fileURLWithPath: directory)
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0, "openssl \(arguments)")
     }
 }

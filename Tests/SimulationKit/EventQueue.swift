@@ -1,11 +1,12 @@
 import Broker
+import PeerProtocol
 import Primitives
 
 /// What happens at a node; dropped when the node has died since, put off while it is paused.
 enum NodeEvent {
     case tick
-    /// The oldest frame of the link from that node.
-    case deliver(from: Int, epoch: UInt32)
+    /// The oldest frame in that lane of the link from that node.
+    case deliver(from: Int, epoch: UInt32, PeerLane)
     case peerUp(Int)
     case peerDown(Int)
     /// The batch under way is on the platter.

@@ -1,15 +1,38 @@
 import DequeModule
+import PeerProtocol
 import Primitives
 
 /// The mesh: one TCP connection per pair of nodes. It delivers in order, or it is reset and what was under way is lost.
+/// Of its two lanes each has its own order, and bulk is late.
 /// A cut direction only holds frames back, as lost packets do, until it heals or somebody gives the connection up.
 struct Network {
-    struct Direction {
-        var frames: Deque<(arrival: Instant, bytes: [UInt8])> = []
+    struct Lane {
+        var frames: Deque<(arrival: Instant, bytes: [UInt8], group: GroupID?)> = []
         var lastArrival = Instant.zero
+    }
+
+    struct Direction {
+        var live = Lane()
+        var bulk = Lane()
         /// Faults that cut it now.
         var cuts = 0
         var slowness: UInt64 = 1
+
+        var isEmpty: Bool { live.frames.isEmpty && bulk.frames.isEmpty }
+
+        subscript(lane: PeerLane) -> Lane {
+            get { lane == .live ? live : bulk }
+            set { if lane == .live { live = newValue } else { bulk = newValue } }
+            _modify { if lane == .live { yield &live } else { yield &bulk } }
+        }
+
+        /// Nothing is under way from here on.
+        mutating func begin(at now: Instant) {
+            for lane in [PeerLane.live, .bulk] {
+                self[lane].frames.removeAll()
+                self[lane].lastArrival = now
+            }
+        }
     }
 
     struct Pair {

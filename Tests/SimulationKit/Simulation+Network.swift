@@ -15,27 +15,37 @@ extension Simulation {
         var writer = ByteWriter()
         message.encode(into: &writer)
         let row = network.link(node.index, to)
-        let delay = networkChance.around(swarm.latency * network.directions[row].slowness)
-        let arrival = max(network.directions[row].lastArrival, now + delay + .microseconds(20))
-        network.directions[row].lastArrival = arrival
-        network.directions[row].frames.append((arrival, writer.bytes))
+        let lane = lane(of: message, row)
+        var delay = networkChance.around(swarm.latency * network.directions[row].slowness)
+        if lane == .bulk { delay = delay + swarm.latency * networkChance.below(20) }
+        let arrival = max(network.directions[row][lane].lastArrival, now + delay + .microseconds(20))
+        network.directions[row][lane].lastArrival = arrival
+        network.directions[row][lane].frames.append((arrival, writer.bytes, message.appendGroup))
         trace.line(now) { "\(node.id) -> \(id) \(Simulation.summary(message))" }
         queue.push(
-            .node(to, life: nodes[to].life, .deliver(from: node.index, epoch: pair.epoch)),
+            .node(to, life: nodes[to].life, .deliver(from: node.index, epoch: pair.epoch, lane)),
             at: arrival
         )
     }
 
-    func deliver(_ from: Int, _ epoch: UInt32, to node: SimulatedNode) {
+    /// As a link of the mesh chooses it, but that the smallest bulk counts.
+    private func lane(of message: PeerMessage, _ row: Int) -> PeerLane {
+        if message.lane(bulkBytes: 1) == .bulk { return .bulk }
+        guard let group = message.appendGroup else { return .live }
+        return network.directions[row].bulk.frames.contains { $0.group == group } ? .bulk : .live
+    }
+
+    func deliver(_ from: Int, _ epoch: UInt32, _ lane: PeerLane, to node: SimulatedNode) {
         let row = network.link(from, node.index)
         guard network.pairs[network.pair(from, node.index)].epoch == epoch,
-            let first = network.directions[row].frames.first, first.arrival <= now
+            let first = network.directions[row][lane].frames.first, first.arrival <= now
         else { return }
         if network.directions[row].cuts > 0 {
             sometimes.note(.oneWay)
             return
         }
-        network.directions[row].frames.removeFirst()
+        network.directions[row][lane].frames.removeFirst()
+        if lane == .live, !network.directions[row].bulk.frames.isEmpty { sometimes.note(.bulkPassed) }
         let message: PeerMessage
         do {
             message = try PeerMessage(decoding: first.bytes[PeerFrame.prefixBytes...])
@@ -81,8 +91,7 @@ extension Simulation {
             for (x, y) in [(a, b), (b, a)] {
                 let row = network.link(x, y)
                 network.believesUp[row] = true
-                network.directions[row].frames.removeAll()
-                network.directions[row].lastArrival = now
+                network.directions[row].begin(at: now)
                 handle(.peerUp(y), at: nodes[x])
             }
         }
@@ -97,8 +106,8 @@ extension Simulation {
         trace.line(now) { "link \(a + 1)-\(b + 1) down" }
         for (x, y, delay) in [(a, b, tellFirst), (b, a, tellSecond)] {
             let row = network.link(x, y)
-            if !network.directions[row].frames.isEmpty { sometimes.note(.linkReset) }
-            network.directions[row].frames.removeAll()
+            if !network.directions[row].isEmpty { sometimes.note(.linkReset) }
+            network.directions[row].begin(at: now)
             if let delay, nodes[x].isRunning { schedule(nodes[x], .peerDown(y), after: delay) }
         }
         let latest = max(tellFirst ?? .zero, tellSecond ?? .zero)
@@ -123,10 +132,12 @@ extension Simulation {
         guard network.directions[row].cuts == 0 else { return }
         // What was held back arrives now, in order.
         let epoch = network.pairs[network.pair(a, b)].epoch
-        for index in network.directions[row].frames.indices {
-            let arrival = max(network.directions[row].frames[index].arrival, now)
-            network.directions[row].frames[index].arrival = arrival
-            queue.push(.node(b, life: nodes[b].life, .deliver(from: a, epoch: epoch)), at: arrival)
+        for lane in [PeerLane.live, .bulk] {
+            for index in network.directions[row][lane].frames.indices {
+                let arrival = max(network.directions[row][lane].frames[index].arrival, now)
+                network.directions[row][lane].frames[index].arrival = arrival
+                queue.push(.node(b, life: nodes[b].life, .deliver(from: a, epoch: epoch, lane)), at: arrival)
+            }
         }
     }
 

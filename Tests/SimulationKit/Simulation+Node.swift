@@ -180,7 +180,7 @@ extension Simulation {
             oracle.sample(node, simulation: self)
             schedule(node, .tick, after: swarm.tick + networkChance.microseconds(0...500))
             return
-        case .deliver(let from, let epoch): deliver(from, epoch, to: node)
+        case .deliver(let from, let epoch, let lane): deliver(from, epoch, lane, to: node)
         case .peerUp(let peer):
             trace.note(3, now.nanoseconds, UInt64(node.index << 8 | peer))
             for broker in node.brokers { broker.onPeerUp(nodes[peer].id) }

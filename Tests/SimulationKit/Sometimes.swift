@@ -34,6 +34,7 @@ package enum Sometimes: String, CaseIterable, Sendable {
     case streamRestarted = "publish stream sent again"
     case readServed = "linearizable read served"
     case linkReset = "link reset with messages in flight"
+    case bulkPassed = "live message overtook bulk"
     case oneWay = "messages lost one way only"
     case clockJumped = "wall clock jumped"
     case bestEffortDelivered = "best-effort message delivered"

@@ -76,7 +76,8 @@ import Testing
 /// The simulator: it runs everything, and only tests import it.
 private func isProof(_ target: String) -> Bool {
     [
-        "DiskSimulation", "LocalRESP", "OwnThread", "RESPTestServer", "RedisProcess", "SimulationKit", "Simulate",
+        "Certificates", "DiskSimulation", "LocalRESP", "OwnThread", "RESPTestServer", "RedisProcess", "SimulationKit",
+        "Simulate",
         "resp-test-server", "simulate",
     ].contains(target)
 }
