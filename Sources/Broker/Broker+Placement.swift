@@ -46,7 +46,8 @@ extension Broker {
         guard isLocal(group), replicas[Int(group.rawValue)] == nil, !discarding.contains(group) else { return }
         let isMember = table.replicas(of: partition).contains(settings.node)
         var orphan = orphans.firstIndex { $0.0 == group }.map { orphans.remove(at: $0).1 }
-        guard isMember || orphan?.isFaulty == false else {
+        // What the disk holds is needed until the group's leader says otherwise, and if it is damaged it is filled.
+        guard isMember || orphan?.isRemoved == false else {
             // Of a replica that was here before, the vote is all that is left; it may matter when the group comes back.
             if let orphan { orphans.append((group, orphan)) }
             return
@@ -177,6 +178,7 @@ extension Broker {
         let status = replica.raft.status()
         var left = RestoredReplica(hardState: HardState(term: status.term, vote: status.vote, commit: 0))
         left.isFaulty = true
+        left.isRemoved = true
         orphans.append((group, left))
         outbox.storage.append(.discard(group: group))
     }
