@@ -173,7 +173,8 @@ final class Subscriber: Client {
         let before = last
         simulation.trace.line(simulation.now) {
             "subscriber \(number) of \(room) at \(before ?? 0), acknowledged \(acknowledged): "
-                + "begins at \(answer.offset), recovering \(answer.wasRecovering), gap \(answer.gap.map { "\($0)" } ?? "none")"
+                + "begins at \(answer.offset), recovering \(answer.wasRecovering), "
+                + "gap \(answer.gap.map { "\($0)" } ?? "none")"
         }
         if let gap = answer.gap { note(gap, before: before) }
         if isConsumer {
