@@ -14,8 +14,8 @@ struct Bench: ParsableCommand {
             code is 1 when a threshold is broken or anything was lost, duplicated or reordered.
             """,
         subcommands: [
-            Fanout.self, Publish.self, Failover.self, Faults.self, Idle.self, RedisCommands.self, Compare.self,
-            List.self,
+            Fanout.self, Propagation.self, Publish.self, Failover.self, Faults.self, Idle.self, RedisCommands.self,
+            Compare.self, Scale.self, List.self,
         ]
     )
 }

@@ -30,6 +30,8 @@ struct ClusterFile {
     /// Event loops of each node; nil for the server's own choice.
     var threads: Int?
     var maxConnections = 19_000
+    /// Part of them from which on new clients are sent to nodes with room; 0: no sooner than all are there.
+    var redirectAbove = 0.0
 
     /// The prefix of the rooms that are not stored.
     static let bestEffortPrefix = "be"
@@ -106,6 +108,7 @@ struct ClusterFile {
 
             [limits]
             max_connections = \(maxConnections)
+            redirect_above = \(redirectAbove)
 
             [log]
             retention_count = 0

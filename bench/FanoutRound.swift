@@ -9,13 +9,20 @@ final class FanoutRound {
         /// Of the server, per delivery.
         var cpuMicroseconds: Double
         var generatorCPU: Double
-        /// From the publisher's write to each subscriber's read, in nanoseconds.
-        var latency: Histogram<UInt64>
+        /// From the publisher's write to each subscriber's read, in nanoseconds, by the subscriber's port.
+        var latencies: [Histogram<UInt64>]
         var delivery: DeliveryCounts
         var refused: Int
         /// Of all servers at the end, with everybody connected.
         var residentBytes: UInt64
         var descriptors: Int
+
+        /// Of all ports together.
+        var latency: Histogram<UInt64> {
+            var sum = LatencySummary.makeHistogram()
+            for latency in latencies { sum.add(latency) }
+            return sum
+        }
     }
 
     private let backend: Deployment
@@ -25,6 +32,8 @@ final class FanoutRound {
     private let inFlight: Int
     private let messages: Int?
     private let seconds: Double
+    /// The index of the port that the publisher uses.
+    private let publisherPort: Int
 
     private static let publisherTag = -1
     /// More than what can be in flight at once, a power of two.
@@ -32,7 +41,7 @@ final class FanoutRound {
     private var remaining = [Int](repeating: 0, count: ringSize)
     private var sentAt = [UInt64](repeating: 0, count: ringSize)
     private var counters: [DeliveryCounter]
-    private var latency = LatencySummary.makeHistogram()
+    private var latencies: [Histogram<UInt64>]
     private var completed = 0
     private var published: UInt64 = 0
     private var isMeasuring = false
@@ -46,7 +55,8 @@ final class FanoutRound {
         size: Int,
         inFlight: Int,
         messages: Int?,
-        seconds: Double
+        seconds: Double,
+        publisherPort: Int = 0
     ) {
         self.backend = backend
         self.room = room
@@ -55,6 +65,8 @@ final class FanoutRound {
         self.inFlight = inFlight
         self.messages = messages
         self.seconds = seconds
+        self.publisherPort = publisherPort
+        latencies = backend.ports.map { _ in LatencySummary.makeHistogram() }
         counters = Array(repeating: DeliveryCounter(), count: subscribers)
     }
 
@@ -89,7 +101,7 @@ final class FanoutRound {
             rate: deliveries / elapsed,
             cpuMicroseconds: Double(cpu) / deliveries,
             generatorCPU: Double(own) / deliveries,
-            latency: latency,
+            latencies: latencies,
             delivery: delivery,
             refused: refused,
             residentBytes: backend.residentBytes(),
@@ -110,7 +122,7 @@ final class FanoutRound {
                 loop.redisSubscribe(connection, room: room)
                 if tag % 128 == 127 { loop.turn(milliseconds: 1) }
             }
-            publisher = try loop.openRedis(port: ports[0], tag: Self.publisherTag)
+            publisher = try loop.openRedis(port: ports[publisherPort], tag: Self.publisherTag)
         } else {
             loop.onReady = { [unowned self, unowned loop] connection in
                 if connection.tag >= 0 { loop.subscribe(connection, room: room) }
@@ -123,7 +135,7 @@ final class FanoutRound {
                 // No more than the server's listen backlog at once.
                 while loop.opening >= 256 { loop.turn(milliseconds: 5) }
             }
-            publisher = try loop.openWebSocket(port: ports[0], tag: Self.publisherTag)
+            publisher = try loop.openWebSocket(port: ports[publisherPort], tag: Self.publisherTag)
         }
         let isUp = loop.turn(seconds: 30) {
             self.subscribed == self.subscribers && publisher.state == .ready || closed > 0 || self.refused > 0
@@ -184,13 +196,14 @@ final class FanoutRound {
             return
         }
         let now = Clock.now()
+        let port = connection.tag % latencies.count
         var position = 0
         while let number = Payload.next(in: payload, &position) {
             counters[connection.tag].receive(number)
             let slot = Int(truncatingIfNeeded: number) & (Self.ringSize - 1)
             remaining[slot] -= 1
             if remaining[slot] == 0 { completed += 1 }
-            if isMeasuring { latency.record(now &- sentAt[slot]) }
+            if isMeasuring { latencies[port].record(now &- sentAt[slot]) }
         }
     }
 }

@@ -61,9 +61,7 @@ struct Profile {
         Profile(
             name: "sticky vs not",
             answers: "resuming at the node that a client was at, and at another",
-            commands: [
-                ["compare", "--workloads", "resume-storm", "--sticky"], ["compare", "--workloads", "resume-storm"],
-            ]
+            commands: [["scale"]]
         ),
         Profile(
             name: "failover",
@@ -91,6 +89,10 @@ struct List: ParsableCommand {
                     "fanout", "one room, N subscribers, k publishes in flight",
                     "CPU and latency per delivery, beside Redis",
                 ],
+                [
+                    "propagation", "one room, subscribers on every node, publishers on each in turn",
+                    "latency by node, and how far the nodes are apart",
+                ],
                 ["publish", "quorum publishes on 3 nodes", "acknowledgements/s, latency, nothing acknowledged lost"],
                 [
                     "failover", "open-loop publishers, kill -9 of the owner",
@@ -102,6 +104,10 @@ struct List: ParsableCommand {
                 ],
                 ["idle", "N idle connections, then a burst to each", "memory per connection, before and after"],
                 ["redis", "Redis commands and Pub/Sub at one node's shim", "rate and CPU each, beside redis-server"],
+                [
+                    "scale", "resumes at the same node and elsewhere, an overloaded node, one partition and all",
+                    "the scalability table: connections, msgs/s, p95/p99",
+                ],
                 [
                     "compare", "fan-out, quorum publish, resume storm, kills",
                     "cluster mode, redis mode and Redis beside each other",

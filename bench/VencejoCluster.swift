@@ -36,7 +36,8 @@ final class VencejoCluster {
         places: [Place] = [],
         hasRedisClients: Bool = false,
         redis: ClusterFile.Redis? = nil,
-        threads: Int? = nil
+        threads: Int? = nil,
+        adjust: (inout ClusterFile) -> Void = { _ in }
     ) throws {
         var nodes: [ClusterFile.Node] = []
         let ports = try freePorts(count: nodeCount * 5)
@@ -57,6 +58,7 @@ final class VencejoCluster {
         }
         var file = ClusterFile(nodes: nodes, redis: redis)
         file.threads = threads
+        adjust(&file)
         self.file = file
         _ = try workspace.subdirectory(name)
         let configuration = try workspace.write(file.text(), to: "\(name)/cluster.toml")

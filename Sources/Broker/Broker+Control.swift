@@ -154,7 +154,7 @@ extension Broker {
         return change(replica, toVoters: voters, learners: members.filter { !voters.contains($0) })
     }
 
-    static let controlVotersMax = 5
+    package static let controlVotersMax = 5
 
     private func replan(_ replica: Replica) {
         guard let placement = control.placement, !nodesToPlaceOn.isEmpty, nodesToPlaceOn != control.plannedFor else {

@@ -51,7 +51,8 @@ extension Broker {
             orphan = RestoredReplica()
             orphan?.isFaulty = true
         }
-        guard isMember || orphan?.isFaulty == false else {
+        // What the disk holds is needed until the group's leader says otherwise, and if it is damaged it is filled.
+        guard isMember || orphan?.isRemoved == false else {
             // Of a replica that was here before, the vote is all that is left; it may matter when the group comes back.
             if let orphan { orphans.append((group, orphan)) }
             return
@@ -184,6 +185,7 @@ extension Broker {
         let status = replica.raft.status()
         var left = RestoredReplica(hardState: HardState(term: status.term, vote: status.vote, commit: 0))
         left.isFaulty = true
+        left.isRemoved = true
         orphans.append((group, left))
         outbox.storage.append(.discard(group: group))
     }

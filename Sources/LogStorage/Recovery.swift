@@ -476,7 +476,8 @@ struct Recoverer<D: Disk> {
             lastIndex: log.last,
             termStarts: log.termStarts,
             entries: entries,
-            isFaulty: log.isFaulty || log.isDiscarded
+            isFaulty: log.isFaulty || log.isDiscarded,
+            isRemoved: log.isDiscarded && !log.isFaulty
         )
     }
 

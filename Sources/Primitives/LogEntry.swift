@@ -153,6 +153,8 @@ package struct RestoredReplica: Equatable, Sendable {
     /// A damaged part of the acknowledged log was found, or the replica was removed from here before: it neither votes
     /// nor campaigns before the leader has filled it.
     package var isFaulty: Bool
+    /// It was removed from here, and a vote is all that is left.
+    package var isRemoved: Bool
 
     package init(
         hardState: HardState = HardState(),
@@ -162,7 +164,8 @@ package struct RestoredReplica: Equatable, Sendable {
         lastIndex: LogIndex = 0,
         termStarts: [TermStart] = [],
         entries: [Entry] = [],
-        isFaulty: Bool = false
+        isFaulty: Bool = false,
+        isRemoved: Bool = false
     ) {
         self.hardState = hardState
         self.snapshot = snapshot
@@ -172,5 +175,6 @@ package struct RestoredReplica: Equatable, Sendable {
         self.termStarts = termStarts
         self.entries = entries
         self.isFaulty = isFaulty
+        self.isRemoved = isRemoved
     }
 }

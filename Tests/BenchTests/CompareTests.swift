@@ -87,7 +87,7 @@ struct CompareTests {
             rate: rate,
             cpuMicroseconds: 1_000_000 / rate,
             generatorCPU: 0.2,
-            latency: histogram(3),
+            latencies: [histogram(3)],
             delivery: DeliveryCounts(delivered: 1000),
             refused: 0,
             residentBytes: 3 << 20,

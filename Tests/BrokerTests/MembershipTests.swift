@@ -249,6 +249,40 @@ import Testing
         load.check()
     }
 
+    @Test("CL-06 DL-11 a damaged voter that the table names no more is filled while its group still counts on it")
+    func damagedAndMoved() throws {
+        let cluster = try MiniCluster(nodes: 4, partitions: 1)
+        cluster.run(milliseconds: 1500)
+        let group = GroupID(partition: PartitionID(0))
+        let table = try #require(cluster.broker(1).placement)
+        let absent = try #require((1...4).first { !table.replicas[0].contains(NodeID(UInt64($0))) })
+        let owner = Int(table.replicas[0][0].rawValue)
+        let other = try #require((1...4).first { $0 != owner && $0 != absent })
+        let load = Load(cluster, from: other, to: other)
+        load.run(milliseconds: 200)
+        // The partition is to move to a node that nothing reaches: the voters stay who they were.
+        cluster.blackhole(absent)
+        #expect(cluster.request(other, .move(PartitionID(0), NodeID(UInt64(absent)))) == .accepted)
+        load.run(milliseconds: 1000)
+        #expect(cluster.broker(other).placement?.replicas[0].contains(NodeID(UInt64(owner))) == false)
+        let raft = try #require(cluster.broker(owner).raftNode(group))
+        #expect(raft.membership.voters == table.replicas[0].sorted())
+        // What is left of its disk is damaged.
+        let vote = HardState(term: raft.term, vote: raft.vote, commit: 0)
+        try cluster.restart(
+            owner,
+            restored: [
+                (.control, RestoredReplica(isFaulty: true)), (group, RestoredReplica(hardState: vote, isFaulty: true)),
+            ]
+        )
+        load.run(milliseconds: 30_000) {
+            cluster.broker(owner).raftNode(group).map { !$0.isFaulty && $0.commitIndex > raft.commitIndex } == true
+        }
+        let filled = try #require(cluster.broker(owner).raftNode(group))
+        #expect(!filled.isFaulty && filled.membership.voters == table.replicas[0].sorted())
+        load.check()
+    }
+
     @Test("LB-04 LB-05 T-20 a node's weight changes its share, a few copies at a time, while messages flow")
     func weights() throws {
         let cluster = try MiniCluster(nodes: 4, partitions: 32) { $0.replicationFactor = 2 }

@@ -176,18 +176,23 @@ final class MiniCluster {
         for id in ids where id != dead { brokers[id]?.onPeerDown(dead) }
     }
 
-    /// Ends a node that holds no replica, or has lost all records, and begins its next life. Returns what was held for it.
-    func restart(_ number: Int, hasLostRecords: Bool = false) throws -> [(from: NodeID, message: PeerMessage)] {
+    /// Ends a node, and begins its next life from what is left on its disk. Returns what was held for it.
+    @discardableResult
+    func restart(
+        _ number: Int,
+        restored: [(GroupID, RestoredReplica)] = [],
+        hasLostRecords: Bool = false
+    ) throws -> [(from: NodeID, message: PeerMessage)] {
         kill(number)
         let id = NodeID(UInt64(number))
         let late = held
         held.removeAll()
         heldNode = nil
         edge[id] = []
-        logs[id] = nil
+        if restored.isEmpty { logs[id] = nil }
         settings[id]!.seed += 1000
         settings[id]!.hasLostRecords = hasLostRecords
-        brokers[id] = try Broker(settings: settings[id]!, restored: [], now: now, wall: wall)
+        brokers[id] = try Broker(settings: settings[id]!, restored: restored, now: now, wall: wall)
         for peer in ids where peer != id {
             brokers[peer]?.onPeerUp(id)
             brokers[id]?.onPeerUp(peer)

@@ -9,73 +9,13 @@ extension RealProcesses {
     @Suite struct BenchProgramTests {
         private static let cli = "/usr/bin/redis-cli"
 
-        private struct Report: Decodable {
-            struct Line: Decodable {
-                struct Delivery: Decodable {
-                    var delivered: UInt64
-                    var lost: UInt64
-                    var duplicated: UInt64
-                    var reordered: UInt64
-                }
-
-                struct Latency: Decodable {
-                    var count: UInt64
-                    var p99: Double
-                }
-
-                var scenario: String
-                var target: String
-                var notRun: String?
-                var rate: Double?
-                var cpuMicroseconds: Double?
-                var silenceMilliseconds: Double?
-                var latency: Latency?
-                var delivery: Delivery?
-            }
-
-            struct Goal: Decodable {
-                var name: String
-                var measured: Double?
-            }
-
-            struct Table: Decodable {
-                var title: String
-                var columns: [String]
-            }
-
-            var measurements: [Line]
-            var goals: [Goal]
-            var details: [Table]
-            var breaches: [String]
-        }
-
-        /// Runs `bench` beside the tested `vencejo`; its exit code, what it printed, and its report.
-        private func bench(
-            _ arguments: [String],
-            within seconds: Double
-        ) async throws -> (exit: ChildProcess.Exit, lines: [String], report: Report, page: String) {
-            let vencejo = try Executable.vencejo()
-            let program = URL(fileURLWithPath: vencejo).deletingLastPathComponent().path + "/bench"
-            let file =
-                FileManager.default.temporaryDirectory.path + "/bench-\(getpid())-\(UInt32.random(in: 0 ... .max))"
-            defer { for kind in ["json", "html"] { try? FileManager.default.removeItem(atPath: "\(file).\(kind)") } }
-            let result = try await Executable.run(
-                program,
-                arguments + ["--vencejo", vencejo, "--json", file + ".json", "--html", file + ".html"],
-                within: seconds
-            )
-            let data = try #require(FileManager.default.contents(atPath: file + ".json"), "\(result.lines.suffix(20))")
-            let page = try String(contentsOfFile: file + ".html", encoding: .utf8)
-            return (result.exit, result.lines, try JSONDecoder().decode(Report.self, from: data), page)
-        }
-
         @Test(
             "P-07 BN-01 BN-05 T-10 T-15 T-16 T-18 one command puts cluster mode, redis mode and Redis side by side",
             .enabled(if: RedisProcess.isInstalled, "needs redis-server"),
             .timeLimit(.minutes(8))
         )
         func compare() async throws {
-            let result = try await bench(
+            let result = try await BenchProgram.run(
                 [
                     "compare", "--rounds", "1", "--seconds", "0.5", "--subscribers", "60", "--clients", "90",
                     "--publishers", "6", "--kills", "1", "--redis-kills", "1", "--quick",
@@ -123,7 +63,7 @@ extension RealProcesses {
 
         @Test("BN-02 without redis-server its columns are marked, and the command succeeds", .timeLimit(.minutes(3)))
         func withoutRedis() async throws {
-            let result = try await bench(
+            let result = try await BenchProgram.run(
                 [
                     "compare", "--workloads", "fan-out,guaranteed", "--rounds", "1", "--seconds", "0.3",
                     "--subscribers", "20", "--publishers", "3", "--quick", "--redis-server", "/nowhere/redis-server",
@@ -149,7 +89,7 @@ extension RealProcesses {
             // A busy machine may spoil a run, and a slow shim spoils all of them.
             var seen: [Double] = []
             for _ in 0..<10 {
-                let result = try await bench(
+                let result = try await BenchProgram.run(
                     [
                         "redis", "--commands", "SET,GET,GET-MISS,HGETALL", "--connections", "1", "--pipeline", "1",
                         "--rounds", "1", "--seconds", "0.5", "--subscribers", "0", "--no-redis", "--max-p99-ms", "10",
@@ -162,6 +102,69 @@ extension RealProcesses {
                 if result.exit == .code(0) { return }
             }
             Issue.record("p99 in ms: \(seen)")
+        }
+
+        @Test("T-14 a message published anywhere is with the subscribers of every node", .timeLimit(.minutes(3)))
+        func propagation() async throws {
+            let result = try await BenchProgram.run(
+                ["propagation", "--subscribers", "30", "--seconds", "0.3", "--rounds", "1"],
+                within: 120
+            )
+            #expect(result.exit == .code(0), "\(result.lines.suffix(20))")
+            let lines = result.report.measurements
+            #expect(lines.map(\.target) == ["all nodes", "n1", "n2", "n3", "all nodes", "n1", "n2", "n3"])
+            for line in lines {
+                let latency = try #require(line.latency)
+                #expect(latency.p50 > 0 && latency.p50 <= latency.p99 && latency.p99 <= latency.p999, "\(line)")
+                // Every node has had every message of all three publishers.
+                let all = try #require(lines.first { $0.scenario == line.scenario })
+                let share: UInt64 = line.target == all.target ? 1 : 3
+                #expect(latency.count * share == all.latency?.count, "\(line)")
+                if line.target == all.target { #expect(line.delivery?.isClean == true, "\(line)") }
+            }
+            for row in 0..<6 {
+                let fastest = result.report.number("Spread", "fastest node ms", row: row) ?? 0
+                let slowest = result.report.number("Spread", "slowest node ms", row: row) ?? 0
+                #expect(fastest > 0 && fastest <= slowest)
+            }
+        }
+
+        @Test(
+            "LB-11 T-28 clients resume at any node, a crowded node's find another, and the table says what it costs",
+            .timeLimit(.minutes(4))
+        )
+        func scale() async throws {
+            let result = try await BenchProgram.run(
+                [
+                    "scale", "--clients", "60", "--rooms", "6", "--missed", "10", "--publishers", "3", "--seconds",
+                    "0.3", "--rounds", "1",
+                ],
+                within: 200
+            )
+            #expect(result.exit == .code(0), "\(result.lines.suffix(20))")
+            let report = result.report
+            let cases = [
+                "resume: sticky + consistent hash", "resume: no affinity, round-robin",
+                "overload redistribution: one node dialled by all", "sharded Pub/Sub: all partitions",
+                "sharded Pub/Sub: one partition", "multi-region: standby region",
+            ]
+            #expect(report.measurements.map { "\($0.scenario): \($0.target)" } == cases)
+            for line in report.measurements.dropLast() {
+                #expect(line.connections ?? 0 > 0 && line.rate ?? 0 > 0 && line.latency?.count ?? 0 > 0, "\(line)")
+                #expect(line.delivery?.delivered ?? 0 > 0 && line.delivery?.isClean == true, "\(line)")
+            }
+            // Whoever came back had all that it had missed, wherever it came to.
+            for line in report.measurements.prefix(2) {
+                #expect(line.attempted == 60 && line.failed == 0 && line.delivery?.delivered == 600, "\(line)")
+            }
+            #expect(report.measurements.last?.notRun == "not built")
+            let table = try #require(report.details.first { $0.title == "Scalability" })
+            #expect(table.rows.map { $0[0] } == cases)
+            let clients = table.rows[2][4].split(whereSeparator: { $0 == " " || $0 == "," }).first { $0.contains("/") }
+            let byNode = clients?.split(separator: "/").compactMap { Int($0) } ?? []
+            #expect(byNode.count == 3 && byNode.reduce(0, +) == 60, "\(table.rows[2])")
+            #expect(byNode.first ?? 60 < 60, "the first node sent some of them on: \(byNode)")
+            #expect(report.details.contains { $0.title == "Resume at another node against resume at the same" })
         }
 
         @Test(

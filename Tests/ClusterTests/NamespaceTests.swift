@@ -32,77 +32,20 @@ extension RealProcesses {
     /// faults`, which makes the namespaces.
     @Suite(.enabled(if: Namespaces.areMissing == nil, "\(Namespaces.areMissing ?? "")"))
     struct NamespaceTests {
-        private struct Report: Decodable {
-            struct Line: Decodable {
-                struct Delivery: Decodable {
-                    var delivered: UInt64
-                    var lost: UInt64
-                    var duplicated: UInt64
-                    var reordered: UInt64
-                }
-
-                var scenario: String
-                var target: String
-                var notRun: String?
-                var attempted: UInt64?
-                var failed: UInt64?
-                var silenceMilliseconds: Double?
-                var delivery: Delivery?
-            }
-
-            struct Table: Decodable {
-                var title: String
-                var columns: [String]
-                var rows: [[String]]
-            }
-
-            var measurements: [Line]
-            var details: [Table]
-            var breaches: [String]
-
-            /// The number in a column of a table's row; tables are named by how their titles begin.
-            func number(_ title: String, _ column: String, row: Int = 0) -> Double? {
-                guard let table = details.first(where: { $0.title.hasPrefix(title) }), row < table.rows.count,
-                    let at = table.columns.firstIndex(of: column)
-                else { return nil }
-                return Double(table.rows[row][at])
-            }
-
-            func cell(_ title: String, row: Int = 0) -> [String] {
-                details.first { $0.title.hasPrefix(title) }.flatMap { row < $0.rows.count ? $0.rows[row] : nil } ?? []
-            }
-
-            /// A debug build on a busy machine may miss the figures that a release build has to reach.
-            var faults: [String] { breaches.filter { !$0.hasPrefix("target missed") } }
-        }
-
-        private static func program() throws -> String {
-            URL(fileURLWithPath: try Executable.vencejo()).deletingLastPathComponent().path + "/bench"
-        }
-
-        private static func arguments(_ cells: String, victims: String = "owner") throws -> [String] {
+        private static func arguments(_ cells: String, victims: String = "owner") -> [String] {
             [
                 "faults", "--nodes", "3", "--cells", cells, "--victims", victims, "--quick", "--interval-ms", "60",
-                "--vencejo", try Executable.vencejo(),
             ]
         }
 
         private func run(_ cells: String, victims: String = "owner", within seconds: Double = 150) async throws
-            -> Report
+            -> BenchProgram.Report
         {
-            let file = FileManager.default.temporaryDirectory.path + "/faults-\(getpid())-\(UUID()).json"
-            defer { try? FileManager.default.removeItem(atPath: file) }
-            let result = try await Executable.run(
-                Self.program(),
-                Self.arguments(cells, victims: victims) + ["--json", file],
-                within: seconds
-            )
-            let data = try #require(FileManager.default.contents(atPath: file), "\(result.lines.suffix(20))")
-            return try JSONDecoder().decode(Report.self, from: data)
+            try await BenchProgram.run(Self.arguments(cells, victims: victims), within: seconds).report
         }
 
         /// Nothing lost, doubled or reordered, everything acknowledged, and the logs of all nodes equal.
-        private func expectIntact(_ report: Report, cells: Int) {
+        private func expectIntact(_ report: BenchProgram.Report, cells: Int) {
             #expect(report.faults == [])
             #expect(report.measurements.count == cells)
             for line in report.measurements {
@@ -174,8 +117,8 @@ extension RealProcesses {
             let namespaces = try? FileManager.default.contentsOfDirectory(atPath: "/run/netns")
             let lines = Lines()
             let child = try ChildProcess.start(
-                try Self.program(),
-                try Self.arguments("full-disk"),
+                try BenchProgram.path(),
+                Self.arguments("full-disk") + ["--vencejo", Executable.vencejo()],
                 environment: Executable.environment(["TMPDIR": folder])
             ) { lines.append($0) }
             defer { child.signal(SIGKILL) }

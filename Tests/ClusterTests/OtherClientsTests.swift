@@ -5,6 +5,21 @@ import VencejoClient
 
 @testable import vencejo
 
+extension Lines {
+    /// What centrifuge_recover.py has told under that name.
+    fileprivate func events(_ name: String) -> [[String: Any]] {
+        all.compactMap { line in
+            let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+            return object?["event"] as? String == name ? object : nil
+        }
+    }
+
+    /// The numbers in the messages that it was sent.
+    fileprivate var publishedNumbers: [Int] {
+        events("publication").compactMap { ($0["data"] as? [String: Any])?["n"] as? Int }
+    }
+}
+
 extension RealProcesses {
     /// Other people's clients, unmodified. They need a Python with them, as `.ci/run` makes one:
     ///
@@ -33,17 +48,11 @@ extension RealProcesses {
                     environment: Executable.environment()
                 ) { lines.append($0) }
                 defer { python.signal(SIGKILL) }
-                func events(_ name: String) -> [[String: Any]] {
-                    lines.all.compactMap { line in
-                        let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
-                        return object?["event"] as? String == name ? object : nil
-                    }
-                }
-                #expect(try await eventually(within: 30) { events("subscribed").count == 1 }, "\(lines.all)")
+                #expect(try await eventually(within: 30) { lines.events("subscribed").count == 1 }, "\(lines.all)")
 
                 let publisher = try await cluster.client(2, alone: true)
                 for number in 1...20 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
-                let isHeard = try await eventually(within: 20) { events("publication").count == 20 }
+                let isHeard = try await eventually(within: 20) { lines.events("publication").count == 20 }
                 #expect(isHeard, "\(lines.all.suffix(5))")
                 await cluster.kill(0)
                 for number in 21...60 {
@@ -55,18 +64,18 @@ extension RealProcesses {
                 }
                 try cluster.start(0)
                 try await cluster.awaitReady()
-                let isResumed = try await eventually(within: 30) { events("publication").count >= 60 }
+                let isResumed = try await eventually(within: 30) { lines.events("publication").count >= 60 }
                 #expect(isResumed, "\(lines.all.suffix(9))")
                 for number in 61...70 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
-                _ = try await eventually(within: 20) { events("publication").count >= 70 }
+                _ = try await eventually(within: 20) { lines.events("publication").count >= 70 }
 
-                let numbers = events("publication").compactMap { ($0["data"] as? [String: Any])?["n"] as? Int }
-                #expect(numbers == Array(1...70), "in order, each once: \(lines.all.filter { !$0.contains("pub") })")
-                let offsets = events("publication").compactMap { $0["offset"] as? Int }
+                let others = lines.all.filter { !$0.contains("pub") }
+                #expect(lines.publishedNumbers == Array(1...70), "in order, each once: \(others)")
+                let offsets = lines.events("publication").compactMap { $0["offset"] as? Int }
                 #expect(offsets == Array(1...70))
-                let subscribed = try #require(events("subscribed").last)
+                let subscribed = try #require(lines.events("subscribed").last)
                 #expect(subscribed["recovering"] as? Bool == true && subscribed["recovered"] as? Bool == true)
-                #expect(events("error").count < 50 && python.exit == nil)
+                #expect(lines.events("error").count < 50 && python.exit == nil)
                 await publisher.close()
             }
         }
@@ -82,29 +91,22 @@ extension RealProcesses {
                 try await cluster.startAndAwaitReady()
                 let room = "python:drain"
                 try await Python.with("centrifuge_recover.py", [cluster.nodes[0].url, room]) { _, lines in
-                    func events(_ name: String) -> [[String: Any]] {
-                        lines.all.compactMap { line in
-                            let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
-                            return object?["event"] as? String == name ? object : nil
-                        }
-                    }
-                    #expect(try await eventually(within: 30) { events("subscribed").count == 1 }, "\(lines.all)")
+                    #expect(try await eventually(within: 30) { lines.events("subscribed").count == 1 }, "\(lines.all)")
                     let publisher = try await cluster.client(2, alone: true)
                     for number in 1...20 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
                     let config = ["--config", cluster.configurationPath]
                     let drained = try await Executable.run(["drain", "n1"] + config)
                     #expect(drained.exit == .code(0), "\(drained.lines)")
                     let isTold = try await eventually(within: 10) {
-                        events("connecting").contains { $0["code"] as? Int == 3001 }
+                        lines.events("connecting").contains { $0["code"] as? Int == 3001 }
                     }
                     #expect(isTold, "\(lines.all.filter { !$0.contains("pub") })")
                     for number in 21...60 { _ = try await publisher.publish(room, Array("{\"n\":\(number)}".utf8)) }
                     #expect(try await Executable.run(["undrain", "n1"] + config).exit == .code(0))
-                    let isResumed = try await eventually(within: 30) { events("publication").count >= 60 }
+                    let isResumed = try await eventually(within: 30) { lines.events("publication").count >= 60 }
                     #expect(isResumed, "\(lines.all.suffix(9))")
-                    let numbers = events("publication").compactMap { ($0["data"] as? [String: Any])?["n"] as? Int }
-                    #expect(numbers == Array(1...60), "in order, each once")
-                    let subscribed = try #require(events("subscribed").last)
+                    #expect(lines.publishedNumbers == Array(1...60), "in order, each once")
+                    let subscribed = try #require(lines.events("subscribed").last)
                     #expect(subscribed["recovering"] as? Bool == true && subscribed["recovered"] as? Bool == true)
                     await publisher.close()
                 }

@@ -267,12 +267,13 @@ struct SegmentTests {
         let (again, recovery) = try openStore(disk, seed: 2)
         #expect(recovery.replica(1)?.lastIndex == 0 && recovery.replica(1)?.hardState.term == 8)
         #expect(recovery.replica(1)?.isFaulty == true, "it must not vote before a leader has filled it")
+        #expect(recovery.replica(1)?.isRemoved == true, "nobody counts on it")
         #expect(again.hardState(group: group(1))?.term == 8)
         try again.append([LogItem(group: group(1), entries: sampleEntries(group(1), 1...3, term: 9))])
         try again.close()
         let (_, third) = try openStore(disk, seed: 3)
         #expect(third.replica(1)?.lastIndex == 3 && third.replica(1)?.hardState.term == 8)
-        #expect(third.replica(1)?.isFaulty == false)
+        #expect(third.replica(1)?.isFaulty == false && third.replica(1)?.isRemoved == false)
     }
 
     @Test("meta files are replaced as a whole and verified")

@@ -58,6 +58,8 @@ struct Simulate: ParsableCommand {
         var virtual: UInt64 = 0
         var events: UInt64 = 0
         var acknowledged = 0
+        var abandoned = 0
+        var changing = 0
         for seed in from..<(from + seeds) {
             if verbose { print("seed \(seed)") }
             let result = Simulation(seed: seed, options: options).run()
@@ -65,6 +67,8 @@ struct Simulate: ParsableCommand {
             virtual += result.virtualTime.milliseconds
             events += result.events
             acknowledged += result.acknowledged
+            abandoned += result.abandoned
+            if result.wasChanging { changing += 1 }
             if twice, Simulation(seed: seed, options: options).run().traceHash != result.traceHash {
                 print("seed \(seed) is not deterministic")
                 throw ExitCode(1)
@@ -79,6 +83,7 @@ struct Simulate: ParsableCommand {
             "\(seeds) seeds, \(failed) failed, \(virtual / 1000) virtual seconds, \(events) events, "
                 + "\(acknowledged) acknowledged publishes"
         )
+        if liveness { print("  nodes left broken: \(abandoned), with changes of members under way: \(changing)") }
         for event in Sometimes.allCases { print("  \(event.rawValue): \(total[event])") }
         if failed > 0 { throw ExitCode(1) }
     }

@@ -221,7 +221,7 @@ extension Simulation {
     /// it had answered early, every answer was at least true of some state: nothing is read that nobody wrote.
     func judgeKeys() {
         for node in nodes {
-            noteKeysAhead(node, isDying: false)
+            noteKeysAhead(node, isDying: node.isAbandoned)
             for broker in node.brokers where broker.status().keys.statistics.evicted > 0 { sometimes.note(.keyEvicted) }
         }
         if swarm.keyPartitions > 0, swarm.broker.keyAck == .owner {

@@ -212,6 +212,29 @@ final class Oracle {
         }
     }
 
+    /// Everybody whose votes the group's next leader may need, a list for each majority: the voters in force, those
+    /// before the last change, which not everybody may know to be over, and those of changes that are only written.
+    func voters(of id: GroupID, from genesis: [NodeID]) -> [[NodeID]] {
+        let group = Int(id.rawValue)
+        var before = Membership(voters: genesis)
+        var current = before
+        for entry in references[group].log {
+            guard let next = change(entry)?.applied(to: current) else { continue }
+            before = current
+            current = next
+        }
+        var lists = [before.voters, before.outgoing, current.voters, current.outgoing]
+        for (key, entry) in known[group] where key.index > LogIndex(references[group].log.count) {
+            if case .enterJoint(let voters, _)? = change(entry) { lists.append(voters) }
+        }
+        return lists.filter { !$0.isEmpty }
+    }
+
+    private func change(_ entry: Entry) -> MembershipChange? {
+        guard entry.kind == .membership else { return nil }
+        return try? MembershipChange(decoding: entry.data)
+    }
+
     func leadsStaleGroup(_ node: SimulatedNode) -> Bool {
         for group in leaderTerms.indices {
             let id = GroupID(rawValue: UInt32(group))

@@ -9,24 +9,36 @@ import Rooms
 
 /// The end of a run: healing, quiet, reading everything back, the checker.
 extension Simulation {
-    /// Safety mode: everything is well again, and everything must come together.
-    func finishHealed() {
-        trace.line(now) { "healing" }
+    /// Everything in the core, which is the whole cluster in safety mode, is well again, and must come together.
+    func finish() {
         healEverything()
+        if options.isLiveness { chooseCore() }
+        trace.line(now) { "healing nodes \(core.map { $0 + 1 })" }
         for node in nodes {
             node.wallOffset = max(node.wallOffset, 0)
             node.stalledUntil = .zero
             node.disk.faults.powerOffAt = nil
             node.disk.faults.failSyncAfter = nil
-            resume(node)
-            if !node.isRunning { after(.milliseconds(10)) { [unowned self] in start(node) } }
+            node.disk.faults.capacity = nil
+            if core.contains(node.index) {
+                resume(node)
+                if !node.isRunning { after(.milliseconds(10)) { [unowned self] in start(node) } }
+            } else if !node.isOutside {
+                abandon(node)
+            }
         }
-        for client in clients { client.windDown() }
+        // Clients of nodes outside go elsewhere; nobody begins anything new with the old load.
+        for client in clients {
+            client.windDown()
+            if let connection = client.connection, !core.contains(connection.node) { connection.breakOff() }
+        }
+        guard wait(.seconds(60), "every group has a leader", { [unowned self] in isServedInCore }) else { return }
         guard wait(.seconds(120), "the cluster is quiet", { [unowned self] in isQuiet && clients.allSatisfy(\.isIdle) })
         else { return }
         run(until: now + swarm.broker.cursorFlush * 2 + .milliseconds(100))
         checkCursors()
         guard failures.isEmpty else { return }
+        if options.isLiveness, !publishInCore() { return }
         guard wait(.seconds(20), "the cluster is quiet again", { [unowned self] in isQuiet }) else { return }
         guard wait(.seconds(60), "subscribers reach the head", { [unowned self] in subscribersAreLevel }) else {
             return
@@ -45,11 +57,24 @@ extension Simulation {
         return false
     }
 
-    func replicas(of partition: Int) -> [NodeID] { latestControl?.placement?.replicas[partition] ?? [] }
+    /// The node that serves the partition, of those that are not abandoned.
+    func owner(of partition: Int) -> SimulatedNode? {
+        let id = PartitionID(UInt32(partition))
+        return nodes.first { node in
+            node.isRunning && !node.isAbandoned && node.broker(of: GroupID(partition: id)).isServing(id)
+        }
+    }
+
+    /// The nodes that the partition's owner counts on, but for those that are abandoned.
+    func replicas(of partition: Int) -> [NodeID] {
+        let group = GroupID(partition: PartitionID(UInt32(partition)))
+        let voters = owner(of: partition)?.broker(of: group).raftNode(group)?.membership.voters ?? []
+        return voters.filter { !nodes[Int($0.rawValue) - 1].isAbandoned }
+    }
 
     /// Every partition has one owner, known to all, and all of its replicas have applied all of its log.
     var isQuiet: Bool {
-        guard options.isLiveness || latestControl.map(isPlaced) == true else { return false }
+        guard latestControl.map(isPlaced) == true else { return false }
         for node in nodes where !node.isAbandoned && !node.isOutside {
             guard node.isRunning, !node.isPaused, node.appends.isEmpty, node.jobs.isEmpty else { return false }
             guard node.brokers.allSatisfy(\.isReady) else { return false }
@@ -57,7 +82,7 @@ extension Simulation {
         for partition in 0..<swarm.allPartitions {
             let id = PartitionID(UInt32(partition))
             let group = GroupID(partition: id)
-            let members = replicas(of: partition).filter { !nodes[Int($0.rawValue) - 1].isAbandoned }
+            let members = replicas(of: partition)
             guard !members.isEmpty else { return false }
             var heads: [LogIndex] = []
             for member in members {
@@ -88,7 +113,7 @@ extension Simulation {
         var head: UInt64 = 0
         for member in replicas(of: Int(partition.rawValue)) {
             let node = nodes[Int(member.rawValue) - 1]
-            guard node.isRunning, !node.isAbandoned, let state = node.broker(of: group).partitionState(partition) else {
+            guard node.isRunning, let state = node.broker(of: group).partitionState(partition) else {
                 continue
             }
             head = max(head, state.head(of: room).next - 1)

@@ -1,71 +1,68 @@
 import Broker
-import DiskSimulation
+import Placement
 import Primitives
-import Rooms
+import Raft
 
 /// Liveness mode: faults end only in a connected core; what is outside of it stays broken for good. Self-healing faults
-/// alone cannot show a livelock (TigerBeetle, "Simulation testing for liveness").
+/// alone cannot show a livelock (TigerBeetle, "Simulation testing for liveness"). Nobody asks for changes of members
+/// from then on, but those that are under way must end, and whoever is left outside is to be replaced.
 extension Simulation {
-    func finishInCore() {
-        chooseCore()
-        trace.line(now) { "core \(core.map { $0 + 1 })" }
-        // Without a quorum of sound control replicas nobody is promised a placement.
-        guard hasControlQuorumInCore else { return }
-        healEverything()
-        for node in nodes {
-            node.disk.faults.powerOffAt = nil
-            node.disk.faults.failSyncAfter = nil
-            node.disk.faults.capacity = nil
-            node.stalledUntil = .zero
-            if core.contains(node.index) {
-                resume(node)
-                if !node.isRunning { after(.milliseconds(10)) { [unowned self] in start(node) } }
-            } else {
-                abandon(node)
+    /// Draws a core: it has a sound majority of everybody whose votes any group may need.
+    func chooseCore() {
+        // Before the cluster has agreed who it is there is nobody to do without.
+        guard let genesis = latestControl?.genesis else { return }
+        var lists = oracle.voters(of: .control, from: swarm.broker.controlVoters)
+        for partition in 0..<swarm.allPartitions {
+            let id = PartitionID(UInt32(partition))
+            lists += oracle.voters(of: GroupID(partition: id), from: genesis.replicas(of: id))
+        }
+        // Who has been let go is not counted on any more: that is what the leave waited for.
+        lists += votersToCome
+        lists.removeAll { $0.contains { nodes[Int($0.rawValue) - 1].isOutside } }
+        // A damaged replica does not vote.
+        func isEnough(_ chosen: [Int]) -> Bool {
+            lists.allSatisfy { voters in
+                voters.count { chosen.contains(Int($0.rawValue) - 1) && !nodes[Int($0.rawValue) - 1].wasTampered }
+                    > voters.count / 2
             }
         }
-        // Clients of nodes outside go elsewhere; nobody begins anything new with the old load.
-        for client in clients {
-            client.windDown()
-            if let connection = client.connection, !core.contains(connection.node) { connection.breakOff() }
-        }
-        let live = (0..<swarm.partitions).filter { hasQuorumInCore($0) }
-        guard
-            wait(
-                .seconds(60),
-                "partitions \(live) are served in the core",
-                { [unowned self] in
-                    live.allSatisfy { isServed($0) }
-                }
-            )
-        else { return }
-        publishInCore(live)
-    }
-
-    /// A majority of the control group's voters, and some more.
-    private func chooseCore() {
-        var order = Array(nodes.indices)
+        var chosen = nodes.indices.filter { !nodes[$0].isOutside }
+        var order = chosen
         faultChance.shuffle(&order)
-        let voters = swarm.broker.controlVoters.map { Int($0.rawValue) - 1 }
-        let needed = voters.count / 2 + 1
-        // A decayed disk is chosen last: a damaged replica does not vote.
-        let sound = order.filter { voters.contains($0) && !nodes[$0].wasTampered }
-        let decayed = order.filter { voters.contains($0) && nodes[$0].wasTampered }
-        var chosen = Array((sound + decayed).prefix(needed))
-        for index in order where !chosen.contains(index) && chosen.count < nodes.count - 1 {
-            if faultChance.chance(1, in: 3) { chosen.append(index) }
+        for index in order {
+            let rest = chosen.filter { $0 != index }
+            if isEnough(rest), faultChance.chance(3, in: 4) { chosen = rest }
         }
-        core = chosen.sorted()
+        core = chosen
+        wasChanging = latestControl.map(isPlaced) != true
     }
 
-    private var hasControlQuorumInCore: Bool {
-        let voters = swarm.broker.controlVoters.map { Int($0.rawValue) - 1 }
-        let sound = voters.filter { core.contains($0) && !nodes[$0].wasTampered }
-        return sound.count > voters.count / 2
+    /// The voters of changes whose next step may be taken before anybody can notice that nodes have broken: whoever is
+    /// to vote is a learner already. A majority of them must not break in that very moment.
+    private var votersToCome: [[NodeID]] {
+        guard let control = latestControl, let table = control.placement else { return [] }
+        let staying = control.members.filter { !$0.isLeaving }.map(\.id)
+        return nodes.filter(\.isRunning).flatMap { node -> [[NodeID]] in
+            var lists: [[NodeID]] = []
+            if let raft = node.brokers[0].raftNode(.control), raft.role == .leader {
+                let voters = raft.membership.voters.filter { staying.contains($0) }
+                lists.append(Array((voters + staying.filter { !voters.contains($0) }).prefix(Broker.controlVotersMax)))
+            }
+            for row in table.replicas.indices {
+                let group = GroupID(partition: PartitionID(UInt32(row)))
+                guard let raft = node.broker(of: group).raftNode(group), raft.role == .leader,
+                    table.replicas[row].allSatisfy({ raft.membership.members.contains($0) })
+                else { continue }
+                lists.append(table.replicas[row])
+            }
+            return lists
+        }
     }
 
-    private func abandon(_ node: SimulatedNode) {
+    /// Leaves a node broken for good.
+    func abandon(_ node: SimulatedNode) {
         node.isAbandoned = true
+        let others = nodes.indices.filter { $0 != node.index }
         switch faultChance.below(4) {
         case 0:
             resume(node)
@@ -74,39 +71,32 @@ extension Simulation {
         case 2:
             // Hears everything and reaches nobody.
             resume(node)
-            for other in nodes.indices where other != node.index { cut(from: node.index, to: other) }
+            for other in others { cut(from: node.index, to: other) }
         default:
             // Is heard by everyone and hears nothing.
             resume(node)
-            for other in nodes.indices where other != node.index { cut(from: other, to: node.index) }
+            for other in others { cut(from: other, to: node.index) }
+        }
+        // The mesh gives up a link that has been silent for so long.
+        after(.seconds(3)) { [unowned self] in
+            for other in others where !network.isOpen(node.index, other) || node.isPaused {
+                drop(node.index, other, tellFirst: .zero, tellSecond: .zero)
+            }
         }
     }
 
-    private func hasQuorumInCore(_ partition: Int) -> Bool {
-        let members = replicas(of: partition)
-        let sound = members.filter { member in
-            let index = Int(member.rawValue) - 1
-            return core.contains(index) && !nodes[index].wasTampered
-        }
-        return !members.isEmpty && sound.count > members.count / 2
+    /// Every partition has an owner in the core, and so has the control group.
+    var isServedInCore: Bool {
+        let running = core.map { nodes[$0] }.filter { !$0.isOutside }
+        guard running.allSatisfy({ $0.isRunning && $0.brokers.allSatisfy { $0.placement != nil } }),
+            running.contains(where: { $0.brokers[0].raftNode(.control)?.role == .leader })
+        else { return false }
+        return (0..<swarm.allPartitions).allSatisfy { owner(of: $0) != nil }
     }
 
-    private func isServed(_ partition: Int) -> Bool {
-        let id = PartitionID(UInt32(partition))
-        let group = GroupID(partition: id)
-        for index in core {
-            guard nodes[index].isRunning else { return false }
-            guard nodes[index].brokers[partition % swarm.shards].placement != nil else { return false }
-        }
-        return core.contains { nodes[$0].broker(of: group).isServing(id) }
-    }
-
-    /// Every room of a live partition takes a message from any node of the core, and everyone there gets it.
-    private func publishInCore(_ live: [Int]) {
-        let rooms = Set(swarm.rooms).sorted().filter { room in
-            let partition = Int(RoomName(room).slot * UInt32(swarm.partitions) / HashSlot.count)
-            return !room.hasPrefix("be:") && live.contains(partition)
-        }
+    /// Every room takes a message from any node of the core, and everyone there gets it.
+    func publishInCore() -> Bool {
+        let rooms = Set(swarm.rooms).sorted().filter { !$0.hasPrefix("be:") }
         var publishers: [Publisher] = []
         for room in rooms {
             let publisher = Publisher(self, .stamped, room: room, most: 3)
@@ -114,20 +104,6 @@ extension Simulation {
             publishers.append(publisher)
             publisher.begin()
         }
-        guard wait(.seconds(60), "every live partition accepts a publish", { publishers.allSatisfy(\.isIdle) }) else {
-            return
-        }
-        let subscribers = clients.compactMap { $0 as? Subscriber }.filter { rooms.contains($0.room.description) }
-        _ = wait(
-            .seconds(60),
-            "every live subscriber reaches the head",
-            { [unowned self] in
-                subscribers.allSatisfy { subscriber in
-                    if subscriber.isConsumer { _ = subscriber.acknowledgeAll() }
-                    return subscriber.isSubscribed
-                        && (subscriber.last ?? 0) >= oracle.head(subscriber.room, swarm.partitions)
-                }
-            }
-        )
+        return wait(.seconds(60), "every partition accepts a publish", { publishers.allSatisfy(\.isIdle) })
     }
 }

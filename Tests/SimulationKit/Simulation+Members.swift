@@ -17,8 +17,11 @@ extension Simulation {
 
     /// What gossip tells: nodes that are alive and have no part in any cluster yet.
     var nodesSeen: [ClusterNode] {
-        nodes.filter { $0.isSpare && !$0.isOutside && $0.isRunning && !$0.isPaused && $0.brokers[0].placement == nil }
-            .map { ClusterNode(id: $0.id, name: "n\($0.id)") }
+        nodes.filter { node in
+            node.isSpare && !node.isOutside && !node.isAbandoned && node.isRunning && !node.isPaused
+                && node.brokers[0].placement == nil
+        }
+        .map { ClusterNode(id: $0.id, name: "n\($0.id)") }
     }
 
     /// The next spare node asks to join.
@@ -74,18 +77,46 @@ extension Simulation {
         return true
     }
 
-    /// The groups have the members that the table names, and nobody keeps what is not theirs.
+    /// Changes of members have come to their end: the table is made for everybody who is there to stay, the groups have
+    /// the members that it names, nobody keeps what is not theirs, and who was to leave is gone.
     func isPlaced(_ control: ControlState) -> Bool {
-        guard let table = control.placement, control.members.allSatisfy({ !$0.isLeaving }) else { return false }
+        guard let table = control.placement else { return false }
+        let staying = control.members.filter { !$0.isLeaving }
+        let (lost, live) = (staying.filter { isAbandoned($0.id) }, staying.filter { !isAbandoned($0.id) })
+        let isPlanned = live.allSatisfy { member in
+            control.plannedFor.contains { $0.id == member.id && $0.weight == member.weight }
+        }
+        // Who is lost is replaced after a while, when there are enough others for all copies.
+        let isReplaced = swarm.broker.replaceAfter < Simulation.longAway && live.count >= control.replicationFactor
+        let isPossible = control.plannedFor.allSatisfy { planned in
+            live.contains { $0.id == planned.id } || !isReplaced && lost.contains { $0.id == planned.id }
+        }
+        guard isPlanned, isPossible else { return false }
+        var mustWait = false
         for (row, members) in table.replicas.enumerated() {
             let group = GroupID(partition: PartitionID(UInt32(row)))
+            guard let membership = owner(of: row)?.broker(of: group).raftNode(group)?.membership else { return false }
+            if members.contains(where: { isAbandoned($0) && !membership.voters.contains($0) }) {
+                // It waits for a node that will not come, with the voters that it has.
+                guard !isReplaced, !membership.isJoint else { return false }
+                mustWait = true
+                continue
+            }
+            guard membership == Membership(voters: members) else { return false }
             for node in nodes where node.isRunning && !node.isAbandoned {
-                guard node.brokers[0].control.version == control.version else { return false }
                 let raft = node.broker(of: group).raftNode(group)
-                guard (raft != nil) == members.contains(node.id) else { return false }
-                if let raft, raft.membership != Membership(voters: members) { return false }
+                guard (raft != nil) == members.contains(node.id), raft == nil || raft?.membership == membership else {
+                    return false
+                }
             }
         }
-        return true
+        let running = nodes.filter { $0.isRunning && !$0.isAbandoned }
+        guard running.allSatisfy({ $0.brokers[0].control.version == control.version }) else { return false }
+        return mustWait || control.members.allSatisfy { !$0.isLeaving || isAbandoned($0.id) }
     }
+
+    private func isAbandoned(_ id: NodeID) -> Bool { nodes[Int(id.rawValue) - 1].isAbandoned }
+
+    /// Longer than any run: who is away keeps its place.
+    static let longAway = Interval.seconds(600)
 }

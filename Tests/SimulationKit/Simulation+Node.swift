@@ -15,7 +15,7 @@ extension Simulation {
 
     /// Starts the node's process from what its disk holds.
     func start(_ node: SimulatedNode) {
-        guard !node.isRunning, !node.isOutside else { return }
+        guard !node.isRunning, !node.isOutside, !node.isAbandoned else { return }
         node.life += 1
         let recovery: Recovery
         do throws(StorageError) {

@@ -127,7 +127,7 @@ extension Simulation {
     func restart(_ node: SimulatedNode, after delay: Interval) {
         let life = node.life
         after(delay) { [unowned self] in
-            if node.life == life, !node.isAbandoned { start(node) }
+            if node.life == life { start(node) }
         }
     }
 

@@ -47,8 +47,10 @@ package final class Simulation {
     var mayLackKeys = false
     /// The one node whose disk may decay: every partition keeps a quorum of sound replicas.
     var fragileNode: Int
-    /// Nodes that a liveness run leaves alone; all of them otherwise.
+    /// Nodes that are well again at the end: some of them in a liveness run, all of them otherwise.
     var core: [Int]
+    /// Changes of members were under way when a liveness run chose its core.
+    var wasChanging = false
 
     package init(seed: UInt64, options: SimulationOptions = SimulationOptions()) {
         self.seed = seed
@@ -121,9 +123,7 @@ package final class Simulation {
         scheduleFault()
         run(until: now + swarm.faultPhase)
         isFaultPhase = false
-        if failures.isEmpty {
-            if options.isLiveness { finishInCore() } else { finishHealed() }
-        }
+        if failures.isEmpty { finish() }
         for node in nodes { noteCounters(node) }
         return result()
     }
@@ -139,6 +139,8 @@ package final class Simulation {
             records: history.records.count,
             acknowledged: oracle.acknowledged,
             virtualTime: now - Instant(nanoseconds: 1_000_000_000),
+            abandoned: nodes.count(where: \.isAbandoned),
+            wasChanging: wasChanging,
             trace: trace.lines,
             shape: """
                 \(swarm.nodes) + \(swarm.spares) nodes, \(swarm.partitions) partitions, \(swarm.shards) shards, \
@@ -163,6 +165,9 @@ package struct SimulationResult: Sendable {
     package var records: Int
     package var acknowledged: Int
     package var virtualTime: Interval
+    /// Nodes that a liveness run left broken, and whether changes of members were under way then.
+    package var abandoned: Int
+    package var wasChanging: Bool
     /// Lines of text, when they were asked for.
     package var trace: [String]
     /// What the seed drew.

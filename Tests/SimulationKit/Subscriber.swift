@@ -71,7 +71,11 @@ final class Subscriber: Client {
             options.ackWindow = window
             options.consumer = Array("c\(number)".utf8)
             // Where it is by its own account: the cursor may not have been stored before its gateway died.
-            if last != nil { options.recover = Position(epoch: epoch, offset: acknowledged) }
+            if last != nil {
+                options.recover = Position(epoch: epoch, offset: acknowledged)
+                // A place that it claims is stored like one that it acknowledges, a gap's end included.
+                recordAcknowledge(acknowledged)
+            }
         } else if let last, isStored {
             options.recover = Position(epoch: epoch, offset: last)
         } else {
@@ -108,7 +112,20 @@ final class Subscriber: Client {
     }
 
     private func acknowledge(_ offset: UInt64) {
+        simulation.trace.line(simulation.now) { "subscriber \(number) of \(self.room) acknowledges \(offset)" }
         acknowledged = offset
+        recordAcknowledge(offset)
+        let (room, position) = (room, Position(epoch: epoch, offset: offset))
+        request { broker, session in
+            do {
+                try broker.acknowledge(session, room: room, position: position)
+            } catch {
+                // The subscription may have ended while the acknowledgement travelled.
+            }
+        }
+    }
+
+    private func recordAcknowledge(_ offset: UInt64) {
         record(
             HistoryRecord(
                 invoked: simulation.now,
@@ -123,14 +140,6 @@ final class Subscriber: Client {
                 outcome: .info
             )
         )
-        let (room, position) = (room, Position(epoch: epoch, offset: offset))
-        request { broker, session in
-            do {
-                try broker.acknowledge(session, room: room, position: position)
-            } catch {
-                // The subscription may have ended while the acknowledgement travelled.
-            }
-        }
     }
 
     /// Acknowledges everything that it has; the cursor must get there.
@@ -162,6 +171,11 @@ final class Subscriber: Client {
         phase = .subscribed
         guard isStored else { return nil }
         let before = last
+        simulation.trace.line(simulation.now) {
+            "subscriber \(number) of \(room) at \(before ?? 0), acknowledged \(acknowledged): "
+                + "begins at \(answer.offset), recovering \(answer.wasRecovering), "
+                + "gap \(answer.gap.map { "\($0)" } ?? "none")"
+        }
         if let gap = answer.gap { note(gap, before: before) }
         if isConsumer {
             startFromCursor(answer, before: before)

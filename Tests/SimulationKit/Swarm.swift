@@ -65,8 +65,6 @@ struct Swarm {
         case .ignoreDamage: Swarm.add([.bitFlip, .kill], to: &faults)
         case nil: break
         }
-        // A core with a quorum is promised to go on; who that is must not change meanwhile.
-        if options.isLiveness { faults.removeAll { [.join, .leave, .rearrange].contains($0) } }
         if options.planted == nil, faults.contains(.join) { spares = chance.pick([1, 1, 2, 3]) }
         faultSpacing = chance.pick([.milliseconds(150), .milliseconds(300), .milliseconds(600)])
         faultPhase = options.faultPhase ?? .milliseconds(chance.pick([3000, 4000, 6000]))
@@ -85,7 +83,7 @@ struct Swarm {
         broker.waiterLease = chance.pick([.milliseconds(300), .milliseconds(1500)])
         if options.planted == nil, chance.chance(1, in: 3) { broker.keyAck = .owner }
         broker.controlInterval = chance.pick([.milliseconds(40), .milliseconds(200)])
-        broker.replaceAfter = chance.pick([.milliseconds(700), .seconds(600)])
+        broker.replaceAfter = chance.pick([.milliseconds(700), Simulation.longAway])
         broker.takeNameAfter = .milliseconds(300)
         broker.parallelSyncs = chance.pick([1, 2, 8])
         broker.transferRate = chance.pick([20_000, 1 << 20, 64 << 20])

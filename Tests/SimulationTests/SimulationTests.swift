@@ -45,10 +45,21 @@ struct SimulationTests {
         for event in seen.missing { Issue.record("never in \(seeds.count) seeds: \(event.rawValue)") }
     }
 
-    @Test("CL-06 CL-09 DL-14 a core with a quorum goes on while all the rest stays broken")
+    @Test("CL-01 CL-06 CL-09 DL-14 a core with a quorum goes on, and ends its changes, while all the rest stays broken")
     func liveness() async {
-        for result in await SimulationTests.run(SimulationTests.seeds(50), SimulationOptions(isLiveness: true)) {
+        let seeds = SimulationTests.seeds(35)
+        var seen = SometimesCounts()
+        var (abandoned, changing) = (0, 0)
+        for result in await SimulationTests.run(seeds, SimulationOptions(isLiveness: true)) {
             #expect(result.isGood, "\(result.report)")
+            seen.merge(result.sometimes)
+            abandoned += result.abandoned
+            if result.wasChanging { changing += 1 }
+        }
+        guard seeds.count >= 35 else { return }
+        #expect(abandoned > seeds.count / 2 && changing > seeds.count / 4)
+        for event in [Sometimes.nodeJoined, .replaced, .replicaAdded, .replicaRemoved] {
+            #expect(seen[event] > 0, "never in \(seeds.count) seeds: \(event.rawValue)")
         }
     }
 
