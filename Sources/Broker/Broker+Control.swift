@@ -47,7 +47,12 @@ extension Broker {
     }
 
     func applyControl(_ entry: Entry) throws(DecodeError) {
-        guard control.apply(try ControlCommand(decoding: entry.data)) else { return }
+        let command = try ControlCommand(decoding: entry.data)
+        if case .recover(let recovery) = command {
+            let lost = control.members.filter { recovery.lost.contains($0.id) }.map(\.name)
+            outbox.events.append(.recovered(recovery, lost: lost))
+        }
+        guard control.apply(command) else { return }
         for (setting, made, wanted) in [
             ("cluster.partitions", control.partitions, settings.partitions),
             ("keys.partitions", control.keyPartitions, settings.keyPartitions),
@@ -120,7 +125,9 @@ extension Broker {
                 if wanted == member || wanted.name != member.name { continue }
                 return proposeControl(.admit(wanted, replacing: nil), replica)
             }
-            guard nodesJoining.contains(node.id), (1...100).contains(node.weight), !node.name.isEmpty else { continue }
+            guard nodesJoining.contains(node.id), (1...100).contains(node.weight), !node.name.isEmpty,
+                !control.isFormer(node.id)
+            else { continue }
             guard let other = control.member(named: node.name) else {
                 return proposeControl(.admit(node, replacing: nil), replica)
             }
@@ -150,7 +157,7 @@ extension Broker {
         return change(replica, toVoters: voters, learners: members.filter { !voters.contains($0) })
     }
 
-    static let controlVotersMax = 5
+    package static let controlVotersMax = 5
 
     private func replan(_ replica: Replica) {
         guard let placement = control.placement, !nodesToPlaceOn.isEmpty, nodesToPlaceOn != control.plannedFor else {

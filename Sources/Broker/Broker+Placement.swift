@@ -15,7 +15,7 @@ extension Broker {
         for shard in 0..<settings.shards where shard != settings.shard {
             outbox.shards.append((shard, .control(bytes)))
         }
-        outbox.events.append(.members(control.members))
+        outbox.events.append(.members(control.members, former: control.formerNodes))
         install()
     }
 

@@ -374,7 +374,8 @@ package final class Broker {
     }
 
     package func onPeerMessage(from node: NodeID, _ message: PeerMessage) {
-        guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
+        // Several that were given up could be a majority of former members, and lead this node astray.
+        guard !control.isFormer(node), let index = peers.firstIndex(where: { $0.id == node }) else { return }
         peers[index].lastHeard = now
         if peers[index].isSuspected {
             peers[index].isSuspected = false

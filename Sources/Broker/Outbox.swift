@@ -247,8 +247,10 @@ package enum BrokerEvent: Sendable {
     case replicaAdded(GroupID)
     /// The group has left this node.
     case replicaRemoved(GroupID)
-    /// Who belongs to the cluster, told on the control group's shard.
-    case members([ClusterNode])
+    /// Who belongs to the cluster, and who never will again, told on the control group's shard.
+    case members([ClusterNode], former: [FormerNode])
+    /// An operator had the cluster go on without a majority: of the nodes `lost`, by name.
+    case recovered(QuorumRecovery, lost: [String])
     /// A node asks to join under the name of another one that is up.
     case joinRefused(NodeID, name: String)
     /// This node does not belong to the cluster any more.

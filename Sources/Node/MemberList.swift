@@ -6,6 +6,8 @@ import Primitives
 /// holds is what the control group says; this only leads there.
 package struct MemberList: Sendable, Equatable {
     package var nodes: [ClusterNode]
+    /// Nodes whose disks were given up by `vencejo recover`.
+    package var former: [FormerNode] = []
 
     static let file = "members"
 
@@ -28,6 +30,13 @@ package struct MemberList: Sendable, Equatable {
                         ClusterNode(id: id, name: name, host: host, meshPort: try reader.read(UInt16.self))
                     )
                 }
+                // Absent in files of before.
+                if !reader.isAtEnd {
+                    for _ in 0..<(try reader.readCount(limit: ControlState.formerNodesMax, "former nodes")) {
+                        let id = NodeID(try reader.read(UInt64.self))
+                        list.former.append(FormerNode(id: id, name: try reader.readString(limit: 255, "node name")))
+                    }
+                }
                 try reader.expectEnd()
             }
         } catch is DecodeError {
@@ -48,11 +57,23 @@ package struct MemberList: Sendable, Equatable {
             writer.writeString(node.host)
             writer.write(node.meshPort)
         }
+        writer.writeVarint(UInt64(former.count))
+        for node in former {
+            writer.write(node.id.rawValue)
+            writer.writeString(node.name)
+        }
         return writer.bytes
     }
 
+    /// How the refusal of a former node begins: it ends when it reads this soon after its start.
+    static let givenUp = "this node was given up when its cluster was recovered from the loss of a majority"
+
     /// Why a node that proves to know the secret is refused all the same; nil = it is welcome.
     package func refusal(name: String, node: NodeID) -> String? {
+        if former.contains(where: { $0.id == node }) {
+            return "\(MemberList.givenUp) (\(name), identity \(node)): its data directory is of a past that others do "
+                + "not share. Wipe it and start the node with --join"
+        }
         guard let known = nodes.first(where: { $0.name == name }) else {
             return "\(name) does not belong to this cluster (yet): start it with --join"
         }

@@ -157,7 +157,12 @@ final class NodeGossip: @unchecked Sendable {
             },
             joining: alive.filter { $0.metadata.placementEpoch == 0 }.map(\.node)
         )
-        let known = node.members.withLock { $0.nodes }
+        let (known, former) = node.members.withLock { ($0.nodes, $0.former) }
+        node.onReturned(
+            alive.filter { member in former.contains { $0.id == member.node } }.map { member in
+                MeshPeer(name: member.metadata.name, host: member.metadata.host, port: Int(member.metadata.meshPort))
+            }
+        )
         if !known.contains(where: { $0.id == node.identity.node }) {
             // Not admitted yet: the leader's messages come over a link to any member.
             node.mesh?.setPeers(

@@ -423,7 +423,7 @@ package enum NodeService {
 
     // MARK: Settings
 
-    private static func logSettings(_ configuration: ClusterConfiguration) -> LogSettings {
+    static func logSettings(_ configuration: ClusterConfiguration) -> LogSettings {
         var settings = LogSettings()
         settings.walFileSize = configuration.log.walFileSize
         settings.mergeLimit = configuration.log.segmentSize

@@ -209,6 +209,8 @@ package struct FetchReply: Equatable, Sendable {
     /// Messages from `from` on (or from the first retained one), in order.
     package var publications: [Publication]
     package var cursor: UInt64?
+    /// The room has begun a new epoch since the cursor last moved.
+    package var isCursorOfFormerEpoch = false
 
     package init(
         partition: PartitionID,

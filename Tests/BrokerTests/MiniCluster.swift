@@ -182,6 +182,28 @@ final class MiniCluster {
         return late
     }
 
+    /// What a node's disk holds, as a start would find it. Of logs that were never compacted.
+    func disk(_ number: Int) -> [(GroupID, RestoredReplica)] {
+        let id = NodeID(UInt64(number))
+        return (logs[id] ?? [:]).sorted { $0.key < $1.key }.compactMap { group, entries in
+            guard let raft = brokers[id]?.raftNode(group) else { return nil }
+            let state = HardState(term: raft.term, vote: raft.status().vote, commit: raft.commitIndex)
+            return (group, RestoredReplica(hardState: state, entries: entries))
+        }
+    }
+
+    /// Begins a node's next life with what its disk holds.
+    func revive(_ number: Int, _ disk: [(GroupID, RestoredReplica)]) throws {
+        let id = NodeID(UInt64(number))
+        logs[id] = Dictionary(uniqueKeysWithValues: disk.map { ($0, $1.entries) })
+        settings[id]!.seed += 1000
+        brokers[id] = try Broker(settings: settings[id]!, restored: disk, now: now, wall: wall)
+        for peer in ids where peer != id && brokers[peer] != nil {
+            brokers[peer]?.onPeerUp(id)
+            brokers[id]?.onPeerUp(peer)
+        }
+    }
+
     /// Begins a node that belongs to no cluster yet, and lets gossip find it.
     func join(_ number: Int, as name: String? = nil, like other: Int = 1) throws {
         let id = NodeID(UInt64(number))
