@@ -17,6 +17,8 @@ package struct ControlState: Equatable, Sendable {
     /// Nodes whose disks were given up when a majority was lost for good: their identities never come back, whatever
     /// their disks hold. The newest last.
     package private(set) var formerNodes: [FormerNode] = []
+    /// What all nodes can read and write: formats of a higher level are not used. Never goes down.
+    package private(set) var featureLevel: UInt16 = 1
     /// Raised by every change.
     package private(set) var version: UInt64 = 0
 
@@ -83,6 +85,9 @@ package struct ControlState: Equatable, Sendable {
             }
             formerNodes.removeFirst(max(0, formerNodes.count - ControlState.formerNodesMax))
             members.removeAll { recovery.lost.contains($0.id) }
+        case .setFeatureLevel(let level):
+            guard placement != nil, level > featureLevel else { return false }
+            featureLevel = level
         }
         version += 1
         return true
@@ -115,6 +120,7 @@ package struct ControlState: Equatable, Sendable {
             writer.write(node.id.rawValue)
             writer.writeString(node.name)
         }
+        writer.writeVarint(UInt64(featureLevel))
         return writer.bytes
     }
 
@@ -140,6 +146,7 @@ package struct ControlState: Equatable, Sendable {
                 let id = NodeID(try reader.read(UInt64.self))
                 state.formerNodes.append(FormerNode(id: id, name: try reader.readString(limit: 255, "node name")))
             }
+            state.featureLevel = UInt16(try reader.readCount(limit: Int(UInt16.max), "feature level"))
             return state
         }
     }
@@ -192,6 +199,8 @@ package enum ControlCommand: Equatable, Sendable {
     case place(PlacementTable, for: [PlacementNode])
     /// Written into the log on disk by `RecoveryPlan`, never proposed.
     case recover(QuorumRecovery)
+    /// Every member can read and write the formats up to this level.
+    case setFeatureLevel(UInt16)
 
     /// Numbers are never used twice.
     private enum Tag: UInt8 {
@@ -202,6 +211,7 @@ package enum ControlCommand: Equatable, Sendable {
         case place = 6
         case initialize = 7
         case recover = 8
+        case setFeatureLevel = 9
     }
 
     func encoded() -> [UInt8] {
@@ -240,6 +250,9 @@ package enum ControlCommand: Equatable, Sendable {
             for id in recovery.lost { writer.write(id.rawValue) }
             writer.writeVarint(UInt64(recovery.partitions.count))
             for partition in recovery.partitions { writer.writeVarint(UInt64(partition.rawValue)) }
+        case .setFeatureLevel(let level):
+            writer.write(Tag.setFeatureLevel.rawValue)
+            writer.write(level)
         }
         return writer.bytes
     }
@@ -275,6 +288,7 @@ package enum ControlCommand: Equatable, Sendable {
                     recovery.partitions.append(PartitionID(UInt32(clamping: try reader.readVarint())))
                 }
                 return .recover(recovery)
+            case .setFeatureLevel: return .setFeatureLevel(try reader.read(UInt16.self))
             case nil: throw .unknown(field: "control command", value: UInt64(byte))
             }
         }

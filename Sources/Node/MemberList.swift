@@ -8,6 +8,8 @@ package struct MemberList: Sendable, Equatable {
     package var nodes: [ClusterNode]
     /// Nodes whose disks were given up by `vencejo recover`.
     package var former: [FormerNode] = []
+    /// What the cluster had agreed on: its formats may be on this disk.
+    package var featureLevel: UInt16 = 1
 
     static let file = "members"
 
@@ -36,6 +38,7 @@ package struct MemberList: Sendable, Equatable {
                         let id = NodeID(try reader.read(UInt64.self))
                         list.former.append(FormerNode(id: id, name: try reader.readString(limit: 255, "node name")))
                     }
+                    list.featureLevel = try reader.read(UInt16.self)
                 }
                 try reader.expectEnd()
             }
@@ -46,6 +49,12 @@ package struct MemberList: Sendable, Equatable {
             throw NodeError.foreignDirectory(name: name, owner: own.name)
         }
         return list
+    }
+
+    /// Throws when this program cannot read all that the cluster may have written here.
+    func checkFeatureLevel() throws(NodeError) {
+        let supported = BrokerSettings.supportedFeatureLevel
+        if featureLevel > supported { throw .featureLevel(cluster: featureLevel, program: supported) }
     }
 
     var encoded: [UInt8] {
@@ -62,6 +71,7 @@ package struct MemberList: Sendable, Equatable {
             writer.write(node.id.rawValue)
             writer.writeString(node.name)
         }
+        writer.write(featureLevel)
         return writer.bytes
     }
 

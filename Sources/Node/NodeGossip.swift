@@ -57,7 +57,7 @@ final class NodeGossip: @unchecked Sendable {
             zone: own.zone,
             weight: UInt8(clamping: own.weight),
             version: NodeReport.version,
-            featureLevel: NodeGossip.featureLevel
+            featureLevel: BrokerSettings.supportedFeatureLevel
         )
         let keyring = try GossipKeyring.load(
             from: store,
@@ -95,9 +95,6 @@ final class NodeGossip: @unchecked Sendable {
         }
         try gossip.join(seeds: join + configuration.gossip.seeds + listed)
     }
-
-    /// The newest wire and disk formats that this program reads and writes.
-    static let featureLevel: UInt16 = 1
 
     private static func bracketed(_ host: String) -> String { host.contains(":") ? "[\(host)]" : host }
 
@@ -155,7 +152,8 @@ final class NodeGossip: @unchecked Sendable {
                     weight: Int(metadata.weight)
                 )
             },
-            joining: alive.filter { $0.metadata.placementEpoch == 0 }.map(\.node)
+            joining: alive.filter { $0.metadata.placementEpoch == 0 }.map(\.node),
+            levels: Dictionary(members.map { ($0.node, $0.metadata.featureLevel) }) { min($0, $1) }
         )
         let (known, former) = node.members.withLock { ($0.nodes, $0.former) }
         node.onReturned(

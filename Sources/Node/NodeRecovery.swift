@@ -28,7 +28,7 @@ package struct NodeRecovery {
         self.store = store
         let identity = try NodeIdentity.load(from: store)
         let formation = try Formation.load(from: store, own: name, node: identity.node)
-        _ = try MemberList.load(from: store, own: name, node: identity.node)
+        try MemberList.load(from: store, own: name, node: identity.node)?.checkFeatureLevel()
         let founders = formation.map { made in made.expected.compactMap { made.members[$0] } } ?? []
         let voters = Array(founders.prefix(Broker.controlVotersMax))
         let base = Membership(voters: voters, learners: founders.filter { !voters.contains($0) })
@@ -68,7 +68,11 @@ package struct NodeRecovery {
     package func carryOut(_ plan: RecoveryPlan) throws {
         // The lost are strangers from here on, to every survivor.
         let former = plan.control.formerNodes + plan.lost.map { FormerNode(id: $0.id, name: $0.name) }
-        let list = MemberList(nodes: plan.survivors, former: former.suffix(ControlState.formerNodesMax))
+        let list = MemberList(
+            nodes: plan.survivors,
+            former: former.suffix(ControlState.formerNodesMax),
+            featureLevel: plan.control.featureLevel
+        )
         try store.writeMeta(MemberList.file, list.encoded)
         var random = Xoshiro256(seed: try NodeService.randomNumber())
         let rewrite = plan.rewrite(of: report, at: WallClock.now(), random: &random)

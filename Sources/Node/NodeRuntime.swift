@@ -142,8 +142,8 @@ final class NodeRuntime: @unchecked Sendable {
     }
 
     /// On shard 0's loop: the control group has spoken.
-    private func adopt(_ nodes: [ClusterNode], former: [FormerNode]) {
-        let list = MemberList(nodes: nodes, former: former)
+    private func adopt(_ list: MemberList) {
+        let nodes = list.nodes
         let before = members.withLock { members -> MemberList in
             defer { members = list }
             return members
@@ -152,6 +152,9 @@ final class NodeRuntime: @unchecked Sendable {
         guard nodes.contains(where: { $0.id == identity.node }) else { return }
         lobby.admit(list)
         setPeers(list)
+        if list.featureLevel > before.featureLevel, !before.nodes.isEmpty {
+            events.append(kind: "member", "the cluster has agreed on feature level \(list.featureLevel)")
+        }
         guard list != before else { return }
         writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
             guard case .failure(let error) = result else { return }
@@ -234,7 +237,8 @@ final class NodeRuntime: @unchecked Sendable {
         case .replicaRemoved(let group):
             events.append(kind: "placement", "\(group) was removed here: others keep it now")
             logger.info("replica removed", metadata: ["group": "\(group)"])
-        case .members(let nodes, let former): adopt(nodes, former: former)
+        case .members(let nodes, let former, let level):
+            adopt(MemberList(nodes: nodes, former: former, featureLevel: level))
         case .recovered(let recovery, let lost):
             let partitions = NodeRuntime.ranges(recovery.partitions.map { Int($0.rawValue) })
             events.append(
@@ -244,12 +248,16 @@ final class NodeRuntime: @unchecked Sendable {
                 at: recovery.time
             )
             logger.notice("recovered from the loss of a majority", metadata: ["lost": "\(lost)"])
-        case .joinRefused(let node, let name):
-            events.append(kind: "member", "\(node) asks to join as \(name), which is up: give it another name")
-            logger.error(
-                "a node asks to join under the name of one that is up: give it another name",
-                metadata: ["name": "\(name)", "id": "\(node)"]
-            )
+        case .joinRefused(let node, let name, let refusal):
+            let reason =
+                switch refusal {
+                case .nameIsTaken: "which is up: give it another name"
+                case .featureLevel(let level, let cluster):
+                    "and supports feature level \(level), but the cluster has agreed on \(cluster): it needs a "
+                        + "newer program"
+                }
+            events.append(kind: "member", "\(node) asks to join as \(name), \(reason)")
+            logger.error("\(node) asks to join as \(name), \(reason)")
         case .left:
             logger.notice("this node does not belong to the cluster any more")
             // The next start reads of it.

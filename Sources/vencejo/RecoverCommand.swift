@@ -13,8 +13,8 @@ struct RecoverCommand: AsyncParsableCommand {
         abstract: "Go on after the permanent loss of a majority: what only the lost disks had is given up.",
         discussion: """
             For when the disks of so many nodes are gone that groups have no majority any more. All nodes that are \
-            left must be stopped. With several of them, each writes a report first, and each is then recovered with the \
-            reports of all others. Exit codes: 0 done, or nothing to do; 1 not done. See docs/operations.md.
+            left must be stopped. With several of them, each writes a report first, and each is then recovered with \
+            the reports of all others. Exit codes: 0 done, or nothing to do; 1 not done. See docs/operations.md.
             """
     )
 

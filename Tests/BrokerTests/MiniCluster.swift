@@ -21,6 +21,7 @@ final class MiniCluster {
     private(set) var events: [(NodeID, BrokerEvent)] = []
     /// What gossip would tell: nodes that are alive and known to the others.
     private var seen: [ClusterNode] = []
+    private var levels: [NodeID: UInt16] = [:]
     var controlReplies: [ControlReply] = []
     /// Frames that crossed between nodes, per receiver.
     private(set) var publicationFrames: [NodeID: Int] = [:]
@@ -193,8 +194,13 @@ final class MiniCluster {
     }
 
     /// Begins a node's next life with what its disk holds.
-    func revive(_ number: Int, _ disk: [(GroupID, RestoredReplica)]) throws {
+    func revive(
+        _ number: Int,
+        _ disk: [(GroupID, RestoredReplica)],
+        adjust: (inout BrokerSettings) -> Void = { _ in }
+    ) throws {
         let id = NodeID(UInt64(number))
+        adjust(&settings[id]!)
         logs[id] = Dictionary(uniqueKeysWithValues: disk.map { ($0, $1.entries) })
         settings[id]!.seed += 1000
         brokers[id] = try Broker(settings: settings[id]!, restored: disk, now: now, wall: wall)
@@ -216,12 +222,20 @@ final class MiniCluster {
         settings[id] = joining
         ids.append(id)
         seen.append(joining.nodes[0])
+        if levels[id] == nil { levels[id] = joining.featureLevel }
         brokers[id] = try Broker(settings: joining, restored: [], now: now, wall: wall)
         for peer in ids where peer != id && brokers[peer] != nil {
             brokers[peer]?.onPeerUp(id)
             brokers[id]?.onPeerUp(peer)
-            brokers[peer]?.onNodesSeen(seen, joining: seen.map(\.id))
+            brokers[peer]?.onNodesSeen(seen, joining: seen.map(\.id), levels: levels)
         }
+    }
+
+    /// Has every node know by gossip what these can read and write; of the others it says nothing.
+    func tell(_ told: [Int: UInt16]) {
+        levels = [:]
+        for (number, level) in told { levels[NodeID(UInt64(number))] = level }
+        for broker in brokers.values { broker.onNodesSeen(seen, joining: seen.map(\.id), levels: levels) }
     }
 
     /// Asks the control leader by way of a node.
