@@ -189,7 +189,12 @@ final class MiniCluster {
         return (logs[id] ?? [:]).sorted { $0.key < $1.key }.compactMap { group, entries in
             guard let raft = brokers[id]?.raftNode(group) else { return nil }
             let state = HardState(term: raft.term, vote: raft.status().vote, commit: raft.commitIndex)
-            return (group, RestoredReplica(hardState: state, entries: entries))
+            var starts = [TermStart(index: 0, term: 0)]
+            for entry in entries where starts.last?.term != entry.term {
+                starts.append(TermStart(index: entry.index, term: entry.term))
+            }
+            let last = entries.last?.index ?? 0
+            return (group, RestoredReplica(hardState: state, lastIndex: last, termStarts: starts, entries: entries))
         }
     }
 

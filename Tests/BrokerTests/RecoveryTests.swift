@@ -244,7 +244,7 @@ import Testing
         let heads = rooms.map { room in state(cluster, 3, room)?.head(of: RoomName(room)) }
 
         var disks: [Int: [(GroupID, RestoredReplica)]] = [:]
-        for number in 1...5 { disks[number] = cluster.disk(number).map { ($0, make($1.entries, $1.hardState)) } }
+        for number in 1...5 { disks[number] = cluster.disk(number) }
         for number in 1...5 { cluster.kill(number) }
         cluster.heal()
         let reports = try [1, 2].map { try report($0, disks[$0] ?? []) }
@@ -308,7 +308,7 @@ import Testing
         )
         cluster.run(milliseconds: 3000)
 
-        let disk = cluster.disk(1).map { ($0, make($1.entries, $1.hardState)) }
+        let disk = cluster.disk(1)
         for number in 1...3 { cluster.kill(number) }
         let own = try report(1, disk)
         let plan = try RecoveryPlan(reports: [own], lost: ["n2", "n3"])
