@@ -145,9 +145,8 @@ let package = Package(
         .executableTarget(
             name: "vencejo",
             dependencies: [
-                "Locks", "CPosixShims", "Primitives", "Admin", "ClusterConfiguration", "ClientProtocol", "Node",
-                "VencejoClient",
-                "LogStorage",
+                "Locks", "CPosixShims", "Primitives", "Admin", "ClusterConfiguration", "ClientProtocol", "Broker",
+                "Node", "VencejoClient", "LogStorage",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

@@ -145,6 +145,8 @@ package struct StatusReport: Codable, Sendable {
     package var diskHealthy: Bool
     package var controlLeader: String?
     package var placementEpoch: UInt64
+    /// What the cluster has agreed on; nil from programs that know of no levels.
+    package var featureLevel: Int?
     package var connections: Int
     package var sessions: Int
     package var publishesAccepted: UInt64
@@ -171,6 +173,7 @@ package struct StatusReport: Codable, Sendable {
         diskHealthy: Bool,
         controlLeader: String?,
         placementEpoch: UInt64,
+        featureLevel: Int? = nil,
         connections: Int,
         sessions: Int,
         publishesAccepted: UInt64,
@@ -192,6 +195,7 @@ package struct StatusReport: Codable, Sendable {
         self.diskHealthy = diskHealthy
         self.controlLeader = controlLeader
         self.placementEpoch = placementEpoch
+        self.featureLevel = featureLevel
         self.connections = connections
         self.sessions = sessions
         self.publishesAccepted = publishesAccepted

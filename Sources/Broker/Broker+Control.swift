@@ -47,7 +47,12 @@ extension Broker {
     }
 
     func applyControl(_ entry: Entry) throws(DecodeError) {
-        guard control.apply(try ControlCommand(decoding: entry.data)) else { return }
+        let command = try ControlCommand(decoding: entry.data)
+        if case .recover(let recovery) = command {
+            let lost = control.members.filter { recovery.lost.contains($0.id) }.map(\.name)
+            outbox.events.append(.recovered(recovery, lost: lost))
+        }
+        guard control.apply(command) else { return }
         for (setting, made, wanted) in [
             ("cluster.partitions", control.partitions, settings.partitions),
             ("keys.partitions", control.keyPartitions, settings.keyPartitions),
@@ -82,10 +87,25 @@ extension Broker {
 
     /// Gossip's list of nodes that are alive, and which of them ask to join: those that know no placement. Members may
     /// have other addresses than before; one that has left is neither.
-    package func onNodesSeen(_ nodes: [ClusterNode], joining: [NodeID]) {
+    ///
+    /// - Parameter levels: the feature level of each.
+    package func onNodesSeen(_ nodes: [ClusterNode], joining: [NodeID], levels: [NodeID: UInt16]) {
         nodesSeen = nodes.sorted { $0.id < $1.id }
         nodesJoining = joining
         refused.formIntersection(joining)
+        // Of those that are away what they told last stands.
+        let known = control.members.map(\.id) + nodes.map(\.id)
+        for id in known { if let level = levels[id] { levelsTold[id] = level } }
+        if levelsTold.count > known.count { levelsTold = levelsTold.filter { known.contains($0.key) } }
+    }
+
+    /// One level at a time, when every member can follow.
+    private func raiseFeatureLevel(_ replica: Replica) -> Bool {
+        let next = control.featureLevel &+ 1
+        guard next > control.featureLevel, next <= settings.featureLevel,
+            control.members.allSatisfy({ $0.id == settings.node || (levelsTold[$0.id] ?? 0) >= next })
+        else { return false }
+        return proposeControl(.setFeatureLevel(next), replica)
     }
 
     /// Compares what is with what should be, and proposes the next step.
@@ -94,7 +114,7 @@ extension Broker {
             replica.raft.transferringTo == nil, replica.raft.appliedIndex == replica.raft.lastIndex
         else { return }
         noteAway()
-        if admitNext(replica) { return }
+        if admitNext(replica) || raiseFeatureLevel(replica) { return }
         if !changeControlVoters(replica) { replan(replica) }
     }
 
@@ -123,7 +143,14 @@ extension Broker {
                 if wanted == member || wanted.name != member.name { continue }
                 return proposeControl(.admit(wanted, replacing: nil), replica)
             }
-            guard nodesJoining.contains(node.id), (1...100).contains(node.weight), !node.name.isEmpty else { continue }
+            guard nodesJoining.contains(node.id), (1...100).contains(node.weight), !node.name.isEmpty,
+                !control.isFormer(node.id)
+            else { continue }
+            let level = levelsTold[node.id] ?? 0
+            guard level >= control.featureLevel else {
+                refuse(node, .featureLevel(level, cluster: control.featureLevel))
+                continue
+            }
             guard let other = control.member(named: node.name) else {
                 guard control.members.count < PlacementTable.maxNodes else { continue }
                 return proposeControl(.admit(node, replacing: nil), replica)
@@ -134,9 +161,14 @@ extension Broker {
                 guard now - row.since >= settings.takeNameAfter else { continue }
                 return proposeControl(.admit(node, replacing: other.id), replica)
             }
-            if refused.insert(node.id).inserted { outbox.events.append(.joinRefused(node.id, name: node.name)) }
+            refuse(node, .nameIsTaken)
         }
         return false
+    }
+
+    /// Said once.
+    private func refuse(_ node: ClusterNode, _ reason: JoinRefusal) {
+        if refused.insert(node.id).inserted { outbox.events.append(.joinRefused(node.id, name: node.name, reason)) }
     }
 
     /// Up to five voters: those that vote already, as long as they are there, and the others as learners.

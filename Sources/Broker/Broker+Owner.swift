@@ -332,7 +332,10 @@ extension Broker {
             head: head
         )
         reply.mayBeOvertaken = !request.register
-        if !request.consumer.isEmpty { reply.cursor = state.cursor(request.consumer, in: request.room) }
+        if !request.consumer.isEmpty {
+            reply.cursor = state.cursor(request.consumer, in: request.room)
+            reply.isCursorOfFormerEpoch = state.isCursorOfFormerEpoch(request.consumer, in: request.room)
+        }
         if request.register {
             setInterest(of: node, in: request.room, subscribers: request.subscribers, replica)
         }

@@ -15,7 +15,16 @@ extension Broker {
         for shard in 0..<settings.shards where shard != settings.shard {
             outbox.shards.append((shard, .control(bytes)))
         }
-        outbox.events.append(.members(control.members))
+        if control.featureLevel > settings.featureLevel {
+            let reason =
+                "the cluster has agreed on feature level \(control.featureLevel), and this program supports "
+                + "\(settings.featureLevel): start a newer one"
+            outbox.events.append(.fatal(.control, index: 0, reason: reason))
+            return
+        }
+        outbox.events.append(
+            .members(control.members, former: control.formerNodes, featureLevel: control.featureLevel)
+        )
         install()
     }
 

@@ -44,6 +44,7 @@ package struct BrokerStatus: Sendable {
     package var peers: [Peer]
     package var controlLeader: NodeID?
     package var placementEpoch: UInt64
+    package var featureLevel: UInt16
     package var sessions: Int
     package var counters: BrokerCounters
     package var isDiskHealthy: Bool
@@ -80,6 +81,7 @@ extension Broker {
             peers: peers.map { BrokerStatus.Peer(id: $0.id, isUp: $0.isUp, isSuspected: $0.isSuspected) },
             controlLeader: replicas[0]?.raft.leader,
             placementEpoch: placement?.epoch ?? 0,
+            featureLevel: control.featureLevel,
             sessions: hub.openSessions,
             counters: counters,
             isDiskHealthy: isDiskHealthy

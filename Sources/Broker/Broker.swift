@@ -50,7 +50,9 @@ package final class Broker {
     var nodesJoining: [NodeID] = []
     /// Members that cannot be reached, and since when.
     var away: [(node: NodeID, since: Instant)] = []
-    /// Nodes that were told once that their name is taken.
+    /// What each node can read and write, as it told last.
+    var levelsTold: [NodeID: UInt16] = [:]
+    /// Nodes of which it was said once why they are not admitted.
     var refused: Set<NodeID> = []
     /// Of the operators at this node.
     var controlRequests: [(token: UInt64, deadline: Instant)] = []
@@ -376,7 +378,8 @@ package final class Broker {
     }
 
     package func onPeerMessage(from node: NodeID, _ message: PeerMessage) {
-        guard let index = peers.firstIndex(where: { $0.id == node }) else { return }
+        // Several that were given up could be a majority of former members, and lead this node astray.
+        guard !control.isFormer(node), let index = peers.firstIndex(where: { $0.id == node }) else { return }
         peers[index].lastHeard = now
         if peers[index].isSuspected {
             peers[index].isSuspected = false

@@ -120,9 +120,15 @@ package struct BrokerSettings: Sendable {
     package var keyAck = KeyAck.quorum
     /// What keys may take, until CONFIG SET says otherwise.
     package var keyMemory = MemoryLimit()
+    /// The newest formats that this program reads and writes.
+    package var featureLevel = BrokerSettings.supportedFeatureLevel
     package var seed: UInt64
     /// PLANTED BUG, for the simulator's proof of itself; never set elsewhere.
     package var planted: PlantedBug?
+
+    /// Of this program. 1: the formats of before levels were agreed. A format that older programs cannot read gets the
+    /// next number, and is used from `ControlState.featureLevel` on.
+    package static let supportedFeatureLevel: UInt16 = 1
 
     package enum KeyAck: Sendable {
         /// A majority has it.

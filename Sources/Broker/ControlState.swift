@@ -14,14 +14,23 @@ package struct ControlState: Equatable, Sendable {
     package private(set) var placement: PlacementTable?
     /// For whom `placement` was made. While nobody comes, goes or changes it stays as it is, by hand or not.
     package private(set) var plannedFor: [PlacementNode] = []
+    /// Nodes whose disks were given up when a majority was lost for good: their identities never come back, whatever
+    /// their disks hold. The newest last.
+    package private(set) var formerNodes: [FormerNode] = []
+    /// What all nodes can read and write: formats of a higher level are not used. Never goes down.
+    package private(set) var featureLevel: UInt16 = 1
     /// Raised by every change.
     package private(set) var version: UInt64 = 0
 
-    init() {}
+    package static let formerNodesMax = 1024
+
+    package init() {}
 
     package func member(_ id: NodeID) -> ClusterNode? { members.first { $0.id == id } }
 
     package func member(named name: String) -> ClusterNode? { members.first { $0.name == name } }
+
+    package func isFormer(_ id: NodeID) -> Bool { formerNodes.contains { $0.id == id } }
 
     // MARK: Commands
 
@@ -39,7 +48,7 @@ package struct ControlState: Equatable, Sendable {
             placement = table
             plannedFor = ControlState.placementNodes(members)
         case .admit(let node, let replaced):
-            guard placement != nil, replaced != node.id else { return false }
+            guard placement != nil, replaced != node.id, !isFormer(node.id) else { return false }
             if let other = member(named: node.name), other.id != node.id, other.id != replaced { return false }
             if let row = members.firstIndex(where: { $0.id == node.id }) {
                 guard members[row] != node else { return false }
@@ -70,6 +79,15 @@ package struct ControlState: Equatable, Sendable {
             else { return false }
             self.placement = table
             plannedFor = nodes.sorted { $0.id < $1.id }
+        case .recover(let recovery):
+            for node in members where recovery.lost.contains(node.id) {
+                formerNodes.append(FormerNode(id: node.id, name: node.name))
+            }
+            formerNodes.removeFirst(max(0, formerNodes.count - ControlState.formerNodesMax))
+            members.removeAll { recovery.lost.contains($0.id) }
+        case .setFeatureLevel(let level):
+            guard placement != nil, level > featureLevel else { return false }
+            featureLevel = level
         }
         version += 1
         return true
@@ -81,9 +99,14 @@ package struct ControlState: Equatable, Sendable {
 
     // MARK: Snapshot
 
+    /// Follows a zero byte. The first format had neither: it began with the state's version, which is never zero.
+    private static let format: UInt8 = 2
+
     func encodeSnapshot() -> [UInt8] {
         guard let genesis, let placement else { return [] }
         var writer = ByteWriter(capacity: 1024)
+        writer.write(UInt8(0))
+        writer.write(ControlState.format)
         writer.writeVarint(version)
         writer.write(nodes: members)
         writer.writeVarint(UInt64(partitions))
@@ -92,13 +115,24 @@ package struct ControlState: Equatable, Sendable {
         writer.write(genesis)
         writer.write(placement)
         writer.write(placementNodes: plannedFor)
+        writer.writeVarint(UInt64(formerNodes.count))
+        for node in formerNodes {
+            writer.write(node.id.rawValue)
+            writer.writeString(node.name)
+        }
+        writer.writeVarint(UInt64(featureLevel))
         return writer.bytes
     }
 
     init(snapshot: [UInt8]) throws(DecodeError) {
         guard !snapshot.isEmpty else { return }
+        let format = snapshot[0] != 0 ? 1 : snapshot.count > 1 ? snapshot[1] : 0
+        guard (1...ControlState.format).contains(format) else {
+            throw .unknown(field: "control snapshot format", value: UInt64(format))
+        }
         self = try decoding(snapshot) { reader throws(DecodeError) in
             var state = ControlState()
+            if format > 1 { _ = try reader.readRaw(count: 2) }
             state.version = try reader.readVarint()
             state.members = try reader.readNodes()
             state.partitions = try reader.readCount(limit: 16384, "partitions")
@@ -107,8 +141,39 @@ package struct ControlState: Equatable, Sendable {
             state.genesis = try reader.readPlacementTable()
             state.placement = try reader.readPlacementTable()
             state.plannedFor = try reader.readPlacementNodes()
+            guard format > 1 else { return state }
+            for _ in 0..<(try reader.readCount(limit: ControlState.formerNodesMax, "former nodes")) {
+                let id = NodeID(try reader.read(UInt64.self))
+                state.formerNodes.append(FormerNode(id: id, name: try reader.readString(limit: 255, "node name")))
+            }
+            state.featureLevel = UInt16(try reader.readCount(limit: Int(UInt16.max), "feature level"))
             return state
         }
+    }
+}
+
+/// A node whose disk was given up.
+package struct FormerNode: Equatable, Sendable {
+    package var id: NodeID
+    package var name: String
+
+    package init(id: NodeID, name: String) {
+        self.id = id
+        self.name = name
+    }
+}
+
+/// What an operator did to a cluster that had lost the majority of some groups for good.
+package struct QuorumRecovery: Equatable, Sendable {
+    package var time: Timestamp
+    package var lost: [NodeID]
+    /// The partitions that go on from one copy, which may lack what was acknowledged.
+    package var partitions: [PartitionID]
+
+    package init(time: Timestamp, lost: [NodeID], partitions: [PartitionID]) {
+        self.time = time
+        self.lost = lost
+        self.partitions = partitions
     }
 }
 
@@ -132,6 +197,10 @@ package enum ControlCommand: Equatable, Sendable {
     case remove(NodeID)
     /// The next table, and for whom it was made.
     case place(PlacementTable, for: [PlacementNode])
+    /// Written into the log on disk by `RecoveryPlan`, never proposed.
+    case recover(QuorumRecovery)
+    /// Every member can read and write the formats up to this level.
+    case setFeatureLevel(UInt16)
 
     /// Numbers are never used twice.
     private enum Tag: UInt8 {
@@ -141,6 +210,8 @@ package enum ControlCommand: Equatable, Sendable {
         case remove = 5
         case place = 6
         case initialize = 7
+        case recover = 8
+        case setFeatureLevel = 9
     }
 
     func encoded() -> [UInt8] {
@@ -172,6 +243,16 @@ package enum ControlCommand: Equatable, Sendable {
             writer.write(Tag.place.rawValue)
             writer.write(table)
             writer.write(placementNodes: nodes)
+        case .recover(let recovery):
+            writer.write(Tag.recover.rawValue)
+            writer.writeVarint(recovery.time)
+            writer.writeVarint(UInt64(recovery.lost.count))
+            for id in recovery.lost { writer.write(id.rawValue) }
+            writer.writeVarint(UInt64(recovery.partitions.count))
+            for partition in recovery.partitions { writer.writeVarint(UInt64(partition.rawValue)) }
+        case .setFeatureLevel(let level):
+            writer.write(Tag.setFeatureLevel.rawValue)
+            writer.write(level)
         }
         return writer.bytes
     }
@@ -198,6 +279,16 @@ package enum ControlCommand: Equatable, Sendable {
                 return .setWeight(NodeID(try reader.read(UInt64.self)), try reader.readCount(limit: 100, "weight"))
             case .remove: return .remove(NodeID(try reader.read(UInt64.self)))
             case .place: return .place(try reader.readPlacementTable(), for: try reader.readPlacementNodes())
+            case .recover:
+                var recovery = QuorumRecovery(time: try reader.readVarint(), lost: [], partitions: [])
+                for _ in 0..<(try reader.readCount(limit: PlacementTable.maxNodes, "lost nodes")) {
+                    recovery.lost.append(NodeID(try reader.read(UInt64.self)))
+                }
+                for _ in 0..<(try reader.readCount(limit: 32_768, "partitions")) {
+                    recovery.partitions.append(PartitionID(UInt32(clamping: try reader.readVarint())))
+                }
+                return .recover(recovery)
+            case .setFeatureLevel: return .setFeatureLevel(try reader.read(UInt16.self))
             case nil: throw .unknown(field: "control command", value: UInt64(byte))
             }
         }
@@ -205,7 +296,7 @@ package enum ControlCommand: Equatable, Sendable {
 }
 
 /// Reads all of `bytes` by `body`.
-private func decoding<T>(
+func decoding<T>(
     _ bytes: [UInt8],
     _ body: (inout ByteReader) throws(DecodeError) -> T
 ) throws(DecodeError) -> T {

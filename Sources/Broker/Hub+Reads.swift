@@ -109,7 +109,8 @@ extension Broker {
         case .cursor(let request, let room, let serial, let options):
             guard let row = subscriptionRow(request.session, room, serial) else { return }
             switch result {
-            case .success(let reply): start(request, room, options, cursor: reply.cursor)
+            case .success(let reply):
+                start(request, room, options, cursor: reply.cursor, ofFormerEpoch: reply.isCursorOfFormerEpoch)
             case .failure(let error): failSubscribe(request, room, row, error)
             }
         case .subscribe(let request, let room, let serial, let options, let start):

@@ -379,7 +379,13 @@ extension Broker {
         start(token, room, options, cursor: nil)
     }
 
-    func start(_ token: RequestToken, _ room: HubRoomID, _ options: SubscribeOptions, cursor: UInt64?) {
+    func start(
+        _ token: RequestToken,
+        _ room: HubRoomID,
+        _ options: SubscribeOptions,
+        cursor: UInt64?,
+        ofFormerEpoch: Bool = false
+    ) {
         guard hub.isOpen(token.session), let row = hub.row(token.session.slot, room) else { return }
         let slot = token.session.slot
         let state = hub.rooms[Int(room)]
@@ -388,6 +394,8 @@ extension Broker {
         var start: Hub.Start
         if let cursor {
             start = Hub.Start(offset: cursor, wasRecovering: true, hasCursor: true)
+            // How much is missing nobody knows; what there is follows all the same.
+            if ofFormerEpoch { start.gap = Gap(from: cursor + 1, to: cursor, reason: .epoch) }
         } else if let wanted = options.recover {
             if wanted.epoch == 0 || wanted.epoch == state.epoch {
                 start = Hub.Start(offset: wanted.offset, wasRecovering: true)

@@ -247,14 +247,24 @@ package enum BrokerEvent: Sendable {
     case replicaAdded(GroupID)
     /// The group has left this node.
     case replicaRemoved(GroupID)
-    /// Who belongs to the cluster, told on the control group's shard.
-    case members([ClusterNode])
-    /// A node asks to join under the name of another one that is up.
-    case joinRefused(NodeID, name: String)
+    /// Who belongs to the cluster, and who never will again, told on the control group's shard.
+    case members([ClusterNode], former: [FormerNode], featureLevel: UInt16)
+    /// An operator had the cluster go on without a majority: of the nodes `lost`, by name.
+    case recovered(QuorumRecovery, lost: [String])
+    /// A node asks to join that is not admitted.
+    case joinRefused(NodeID, name: String, JoinRefusal)
     /// This node does not belong to the cluster any more.
     case left
     /// The state machine met an entry that it cannot read: the process must stop.
     case fatal(GroupID, index: LogIndex, reason: String)
+}
+
+/// Why a node that asks to join is not admitted.
+package enum JoinRefusal: Equatable, Sendable {
+    /// Another one of its name is up.
+    case nameIsTaken
+    /// It cannot read what the cluster may write.
+    case featureLevel(UInt16, cluster: UInt16)
 }
 
 /// Between shards of one node. A loop-back goes through the same cases, so that one shard and many run the same code.

@@ -43,7 +43,7 @@ extension Disk {
     }
 
     /// A whole file of at most `limit` bytes; `EFBIG` above.
-    func contents(of path: String, limit: Int) throws(DiskError) -> [UInt8] {
+    package func contents(of path: String, limit: Int) throws(DiskError) -> [UInt8] {
         let file = try open(path, creating: false)
         defer { close(file) }
         let length = try size(of: file)

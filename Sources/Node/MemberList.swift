@@ -6,6 +6,10 @@ import Primitives
 /// holds is what the control group says; this only leads there.
 package struct MemberList: Sendable, Equatable {
     package var nodes: [ClusterNode]
+    /// Nodes whose disks were given up by `vencejo recover`.
+    package var former: [FormerNode] = []
+    /// What the cluster had agreed on: its formats may be on this disk.
+    package var featureLevel: UInt16 = 1
 
     static let file = "members"
 
@@ -28,6 +32,14 @@ package struct MemberList: Sendable, Equatable {
                         ClusterNode(id: id, name: name, host: host, meshPort: try reader.read(UInt16.self))
                     )
                 }
+                // Absent in files of before.
+                if !reader.isAtEnd {
+                    for _ in 0..<(try reader.readCount(limit: ControlState.formerNodesMax, "former nodes")) {
+                        let id = NodeID(try reader.read(UInt64.self))
+                        list.former.append(FormerNode(id: id, name: try reader.readString(limit: 255, "node name")))
+                    }
+                    list.featureLevel = try reader.read(UInt16.self)
+                }
                 try reader.expectEnd()
             }
         } catch is DecodeError {
@@ -39,6 +51,12 @@ package struct MemberList: Sendable, Equatable {
         return list
     }
 
+    /// Throws when this program cannot read all that the cluster may have written here.
+    func checkFeatureLevel() throws(NodeError) {
+        let supported = BrokerSettings.supportedFeatureLevel
+        if featureLevel > supported { throw .featureLevel(cluster: featureLevel, program: supported) }
+    }
+
     var encoded: [UInt8] {
         var writer = ByteWriter()
         writer.writeVarint(UInt64(nodes.count))
@@ -48,11 +66,24 @@ package struct MemberList: Sendable, Equatable {
             writer.writeString(node.host)
             writer.write(node.meshPort)
         }
+        writer.writeVarint(UInt64(former.count))
+        for node in former {
+            writer.write(node.id.rawValue)
+            writer.writeString(node.name)
+        }
+        writer.write(featureLevel)
         return writer.bytes
     }
 
+    /// How the refusal of a former node begins: it ends when it reads this soon after its start.
+    static let givenUp = "this node was given up when its cluster was recovered from the loss of a majority"
+
     /// Why a node that proves to know the secret is refused all the same; nil = it is welcome.
     package func refusal(name: String, node: NodeID) -> String? {
+        if former.contains(where: { $0.id == node }) {
+            return "\(MemberList.givenUp) (\(name), identity \(node)): its data directory is of a past that others do "
+                + "not share. Wipe it and start the node with --join"
+        }
         guard let known = nodes.first(where: { $0.name == name }) else {
             return "\(name) does not belong to this cluster (yet): start it with --join"
         }

@@ -57,7 +57,7 @@ final class NodeGossip: @unchecked Sendable {
             zone: own.zone,
             weight: UInt8(clamping: own.weight),
             version: NodeReport.version,
-            featureLevel: NodeGossip.featureLevel,
+            featureLevel: BrokerSettings.supportedFeatureLevel,
             isJoining: !node.belongs
         )
         let keyring = try GossipKeyring.load(
@@ -96,9 +96,6 @@ final class NodeGossip: @unchecked Sendable {
         }
         try gossip.join(seeds: join + configuration.gossip.seeds + listed)
     }
-
-    /// The newest wire and disk formats that this program reads and writes.
-    static let featureLevel: UInt16 = 1
 
     private static func bracketed(_ host: String) -> String { host.contains(":") ? "[\(host)]" : host }
 
@@ -156,7 +153,14 @@ final class NodeGossip: @unchecked Sendable {
                     weight: Int(metadata.weight)
                 )
             },
-            joining: alive.filter(\.metadata.isJoining).map(\.node)
+            joining: alive.filter(\.metadata.isJoining).map(\.node),
+            levels: Dictionary(members.map { ($0.node, $0.metadata.featureLevel) }) { min($0, $1) }
+        )
+        let former = node.members.withLock { $0.former }
+        node.onReturned(
+            alive.filter { member in former.contains { $0.id == member.node } }.map { member in
+                MeshPeer(name: member.metadata.name, host: member.metadata.host, port: Int(member.metadata.meshPort))
+            }
         )
         if !node.belongs {
             // Not admitted yet: the leader's messages come over a link to any member.

@@ -139,6 +139,8 @@ package enum NodeError: Error, CustomStringConvertible {
     case damagedMeta(String)
     case foreignDirectory(name: String, owner: String?)
     case left(String)
+    case featureLevel(cluster: UInt16, program: UInt16)
+    case shortLog(group: GroupID, entry: LogIndex)
     case listen(what: String, host: String, port: Int, reason: String)
     case withoutRedis
     /// A file of `[mesh]` that TLS cannot begin with.
@@ -157,6 +159,11 @@ package enum NodeError: Error, CustomStringConvertible {
         case .left(let name):
             "\(name) does not belong to its cluster any more: wipe the data directory and start it with --join to "
                 + "come back as a new node"
+        case .featureLevel(let cluster, let program):
+            "its cluster has agreed on feature level \(cluster), and this program supports \(program): what is on the "
+                + "disk may be unreadable to it. Start a newer program"
+        case .shortLog(let group, let entry):
+            "the log of \(group) has no entry \(entry), which it should have: see `vencejo log check`"
         case .listen(let what, let host, let port, let reason):
             "cannot listen for \(what) on \(host):\(port): \(reason)"
         case .meshTLS(let key, let path, let reason): "mesh.\(key) = \"\(path)\": \(reason)"

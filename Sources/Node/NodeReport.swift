@@ -117,6 +117,7 @@ struct NodeReport: Sendable {
             diskHealthy: reports.allSatisfy { $0.broker.isDiskHealthy },
             controlLeader: name(reports.first?.broker.controlLeader),
             placementEpoch: reports.map(\.broker.placementEpoch).max() ?? 0,
+            featureLevel: (reports.first?.broker.featureLevel).map(Int.init),
             connections: gateway.activeConnections,
             sessions: reports.map(\.broker.sessions).reduce(0, +),
             publishesAccepted: reports.map(\.broker.counters.publishesAccepted).reduce(0, +)

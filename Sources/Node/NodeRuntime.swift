@@ -34,6 +34,11 @@ final class NodeRuntime: @unchecked Sendable {
     /// What operators wait for; confined to shard 0's loop.
     private var controlWaiters: [UInt64: @Sendable (ControlReply) -> Void] = [:]
     private var nextControlToken: UInt64 = 1
+    /// Confined to shard 0's loop.
+    private var returned: [MeshPeer] = []
+    private let started = MonotonicClock.now()
+    /// A node that is told that it was given up so soon after its start has just come back.
+    private static let returning = Interval.seconds(60)
     /// Called once, when the node does not belong to the cluster any more.
     private let onLeft: @Sendable () -> Void
 
@@ -103,6 +108,16 @@ final class NodeRuntime: @unchecked Sendable {
             }
         case .refused(let address, let reason):
             logger.warning("mesh connection refused", metadata: ["address": "\(address)", "reason": "\(reason)"])
+            guard reason.contains(MemberList.givenUp) else { return }
+            if reason.hasPrefix(MemberList.givenUp) {
+                events.append(kind: "member", "refused a link: \(reason)")
+            } else if MonotonicClock.now() - started < NodeRuntime.returning {
+                // With others like it, it could be the old majority, and go on where the old cluster ended.
+                fail(reason)
+            } else {
+                // It has gone on all the time, and is perhaps the better half: a mistake that only people can undo.
+                events.append(kind: "member", "\(address): \(reason)")
+            }
         }
     }
 
@@ -116,9 +131,25 @@ final class NodeRuntime: @unchecked Sendable {
         members.withLock { list in list.nodes.first { $0.id == node }?.name } ?? "\(node)"
     }
 
+    /// On shard 0's loop: gossip hears these nodes, which were given up.
+    func onReturned(_ nodes: [MeshPeer]) {
+        let list = members.withLock { $0 }
+        // Of two of one name the mesh knows one.
+        let returned = nodes.filter { node in !list.nodes.contains { $0.name == node.name } }
+        guard returned != self.returned, list.nodes.contains(where: { $0.id == identity.node }) else { return }
+        self.returned = returned
+        setPeers(list)
+    }
+
+    private func setPeers(_ list: MemberList) {
+        // Those that were given up are dialled to be refused: they may wait for this node to dial.
+        let members = list.nodes.map { MeshPeer(name: $0.name, host: $0.host, port: Int($0.meshPort), node: $0.id) }
+        mesh?.setPeers(members + returned.filter { other in !members.contains { $0.name == other.name } })
+    }
+
     /// On shard 0's loop: the control group has spoken.
-    private func adopt(_ nodes: [ClusterNode]) {
-        let list = MemberList(nodes: nodes)
+    private func adopt(_ list: MemberList) {
+        let nodes = list.nodes
         let before = members.withLock { members -> MemberList in
             defer { members = list }
             return members
@@ -126,7 +157,10 @@ final class NodeRuntime: @unchecked Sendable {
         // Before its own admission a node that joins is no member, and those that are must reach it all the same.
         guard nodes.contains(where: { $0.id == identity.node }) else { return }
         lobby.admit(list)
-        mesh?.setPeers(nodes.map { MeshPeer(name: $0.name, host: $0.host, port: Int($0.meshPort), node: $0.id) })
+        setPeers(list)
+        if list.featureLevel > before.featureLevel, !before.nodes.isEmpty {
+            events.append(kind: "member", "the cluster has agreed on feature level \(list.featureLevel)")
+        }
         guard list != before else { return }
         writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
             guard case .failure(let error) = result else { return }
@@ -209,13 +243,27 @@ final class NodeRuntime: @unchecked Sendable {
         case .replicaRemoved(let group):
             events.append(kind: "placement", "\(group) was removed here: others keep it now")
             logger.info("replica removed", metadata: ["group": "\(group)"])
-        case .members(let nodes): adopt(nodes)
-        case .joinRefused(let node, let name):
-            events.append(kind: "member", "\(node) asks to join as \(name), which is up: give it another name")
-            logger.error(
-                "a node asks to join under the name of one that is up: give it another name",
-                metadata: ["name": "\(name)", "id": "\(node)"]
+        case .members(let nodes, let former, let level):
+            adopt(MemberList(nodes: nodes, former: former, featureLevel: level))
+        case .recovered(let recovery, let lost):
+            let partitions = NodeRuntime.ranges(recovery.partitions.map { Int($0.rawValue) })
+            events.append(
+                kind: "recovery",
+                "the cluster was recovered from the loss of a majority: \(lost.sorted().joined(separator: ", ")) "
+                    + "given up, \(partitions.isEmpty ? "no partition" : partitions) may miss something",
+                at: recovery.time
             )
+            logger.notice("recovered from the loss of a majority", metadata: ["lost": "\(lost)"])
+        case .joinRefused(let node, let name, let refusal):
+            let reason =
+                switch refusal {
+                case .nameIsTaken: "which is up: give it another name"
+                case .featureLevel(let level, let cluster):
+                    "and supports feature level \(level), but the cluster has agreed on \(cluster): it needs a "
+                        + "newer program"
+                }
+            events.append(kind: "member", "\(node) asks to join as \(name), \(reason)")
+            logger.error("\(node) asks to join as \(name), \(reason)")
         case .left:
             logger.notice("this node does not belong to the cluster any more")
             // The next start reads of it.
@@ -230,6 +278,20 @@ final class NodeRuntime: @unchecked Sendable {
         case .fatal(let group, let index, let reason):
             fail("\(group) at \(index): \(reason)")
         }
+    }
+
+    /// `p0-p3, p7`.
+    private static func ranges(_ numbers: [Int]) -> String {
+        var ranges: [ClosedRange<Int>] = []
+        for number in numbers {
+            if let last = ranges.last, last.upperBound + 1 == number {
+                ranges[ranges.count - 1] = last.lowerBound...number
+            } else {
+                ranges.append(number...number)
+            }
+        }
+        return ranges.map { $0.count == 1 ? "p\($0.lowerBound)" : "p\($0.lowerBound)-p\($0.upperBound)" }
+            .joined(separator: ", ")
     }
 
     /// Ends the process: going on could break a promise.
@@ -250,8 +312,8 @@ package final class EventLog: Sendable {
     private static let capacity = 2048
     private let entries = RankedLock(.registry, [Entry]())
 
-    func append(kind: String, _ text: String) {
-        let entry = Entry(time: WallClock.now(), kind: kind, text: text)
+    func append(kind: String, _ text: String, at time: Timestamp = WallClock.now()) {
+        let entry = Entry(time: time, kind: kind, text: text)
         entries.withLock { list in
             if list.count >= EventLog.capacity { list.removeFirst(EventLog.capacity / 4) }
             list.append(entry)

@@ -65,6 +65,7 @@ package enum NodeService {
         let incarnation = try Incarnation.next(in: store)
         let listed = configuration.members(asSeenBy: own)
         var list = try MemberList.load(from: store, own: name, node: identity.node)
+        try list?.checkFeatureLevel()
         var formation = try Formation.load(from: store, own: name, node: identity.node)
         if let list, !list.nodes.contains(where: { $0.id == identity.node }) {
             throw NodeError.left(name)
@@ -416,7 +417,7 @@ package enum NodeService {
 
     // MARK: Settings
 
-    private static func logSettings(_ configuration: ClusterConfiguration) -> LogSettings {
+    static func logSettings(_ configuration: ClusterConfiguration) -> LogSettings {
         var settings = LogSettings()
         settings.walFileSize = configuration.log.walFileSize
         settings.mergeLimit = configuration.log.segmentSize

@@ -178,8 +178,10 @@ struct PeerDecoder {
         let first = try reader.readVarint()
         let next = try reader.readVarint()
         let publications = try publications()
-        let cursor = try flag("cursor presence") ? try reader.readVarint() : nil
-        return FetchReply(
+        let presence = try reader.readByte()
+        guard presence <= 2 else { throw .unknown(field: "cursor presence", value: UInt64(presence)) }
+        let cursor = presence == 0 ? nil : try reader.readVarint()
+        var reply = FetchReply(
             partition: partition,
             token: token,
             room: room,
@@ -188,6 +190,8 @@ struct PeerDecoder {
             publications: publications,
             cursor: cursor
         )
+        reply.isCursorOfFormerEpoch = presence == 2
+        return reply
     }
 
     private mutating func snapshotChunk() throws(DecodeError) -> SnapshotChunk {

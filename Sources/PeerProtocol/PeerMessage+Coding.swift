@@ -233,7 +233,7 @@ extension FetchReply {
         writer.writeVarint(head.first)
         writer.writeVarint(head.next)
         writer.write(publications)
-        writer.write(UInt8(cursor == nil ? 0 : 1))
+        writer.write(UInt8(cursor == nil ? 0 : isCursorOfFormerEpoch ? 2 : 1))
         if let cursor { writer.writeVarint(cursor) }
     }
 }

@@ -212,6 +212,8 @@ package struct FetchReply: Equatable, Sendable {
     /// Live messages may overtake it: it registers nobody, and what it says was true when it was asked for. It chooses
     /// the sender's lane, and is not sent.
     package var mayBeOvertaken = false
+    /// The room has begun a new epoch since the cursor last moved.
+    package var isCursorOfFormerEpoch = false
 
     package init(
         partition: PartitionID,

@@ -9,6 +9,9 @@ package enum MembershipChange: Equatable, Sendable {
     case enterJoint(voters: [NodeID], learners: [NodeID])
     /// Ends the move: the outgoing voters are dropped.
     case leaveJoint
+    /// These vote from here on, whoever did before: written into the log on disk when a majority is lost for good, and
+    /// never proposed, because it asks no former majority.
+    case recover(voters: [NodeID])
 
     /// Members of each kind that a change may name: the control group has every node of the largest cluster.
     package static let maxMembers = 1024
@@ -30,10 +33,14 @@ package enum MembershipChange: Equatable, Sendable {
         case .leaveJoint:
             guard membership.isJoint else { return nil }
             return Membership(voters: membership.voters, learners: membership.learners)
+        case .recover(let voters):
+            let voters = Self.unique(voters)
+            guard !voters.isEmpty, voters.count <= Self.maxMembers else { return nil }
+            return Membership(voters: voters)
         }
     }
 
-    /// Layout: tag byte (1 learners, 2 enter, 3 leave), then each list as a varint count and u64 ids.
+    /// Layout: tag byte (1 learners, 2 enter, 3 leave, 4 recover), then each list as a varint count and u64 ids.
     package func encoded() -> [UInt8] {
         var writer = ByteWriter(capacity: 64)
         switch self {
@@ -46,6 +53,9 @@ package enum MembershipChange: Equatable, Sendable {
             Self.write(learners, to: &writer)
         case .leaveJoint:
             writer.write(UInt8(3))
+        case .recover(let voters):
+            writer.write(UInt8(4))
+            Self.write(voters, to: &writer)
         }
         return writer.bytes
     }
@@ -72,6 +82,7 @@ package enum MembershipChange: Equatable, Sendable {
             let voters = try readList(&reader)
             return .enterJoint(voters: voters, learners: try readList(&reader))
         case 3: return .leaveJoint
+        case 4: return .recover(voters: try readList(&reader))
         default: throw .unknown(field: "membership change", value: UInt64(tag))
         }
     }

@@ -323,6 +323,7 @@ package struct RaftNode: Sendable {
     /// Appends a membership change; see `ProposeOutcome.busy` for when it is refused.
     package mutating func proposeMembership(_ change: MembershipChange) -> ProposeOutcome {
         guard role == .leader else { return .notLeader(leader) }
+        if case .recover = change { return .busy }
         guard hasCommittedInTerm, pendingMembershipIndex <= log.applied, change.applied(to: membership) != nil
         else { return .busy }
         let outcome = propose(change.encoded(), kind: .membership)

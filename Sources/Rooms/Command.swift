@@ -107,6 +107,7 @@ package struct CommandBatchWriter {
         case cursors = 2
         case configure = 3
         case housekeeping = 4
+        case recover = 5
     }
 
     package init(timestamp: Timestamp) {
@@ -154,6 +155,14 @@ package struct CommandBatchWriter {
         writer.write(Tag.configure.rawValue)
         writer.write(epochSeed)
         table.encode(into: &writer)
+    }
+
+    /// A majority of the partition's copies was lost for good, and this copy may lack what was acknowledged: all rooms
+    /// begin a new epoch, which derives from the seed, so that whoever comes with an old position is told.
+    package mutating func recover(epochSeed: UInt64) {
+        count += 1
+        writer.write(Tag.recover.rawValue)
+        writer.write(epochSeed)
     }
 
     /// Trims by time and forgets what expired, as of this batch's timestamp.

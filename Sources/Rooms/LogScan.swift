@@ -106,6 +106,7 @@ package struct LogScan: Sendable {
                 _ = try reader.read(UInt64.self)
                 _ = try NamespaceTable(from: &reader)
             case .housekeeping: break
+            case .recover: _ = try reader.read(UInt64.self)
             case nil: throw .unknown(field: "command", value: UInt64(tag))
             }
         }

@@ -120,6 +120,8 @@ package struct PartitionState: Sendable {
                 for slot in rooms.indices { rooms[slot].policy = table.policy(for: rooms[slot].name) }
             case .housekeeping:
                 expire()
+            case .recover:
+                beginEpochs(try reader.read(UInt64.self))
             case nil:
                 throw .unknown(field: "command", value: UInt64(tag))
             }
@@ -208,6 +210,14 @@ package struct PartitionState: Sendable {
         return rooms[slot].append(command, index: index, ordinal: ordinal, now: now, limits: limits)
     }
 
+    private mutating func beginEpochs(_ seed: UInt64) {
+        epochSeed = seed
+        for slot in rooms.indices {
+            rooms[slot].epoch = epoch(of: rooms[slot].name)
+            for row in rooms[slot].cursors.indices { rooms[slot].cursors[row].isOfFormerEpoch = true }
+        }
+    }
+
     private mutating func expire() {
         for slot in rooms.indices {
             rooms[slot].trim(now: now)
@@ -234,6 +244,7 @@ package struct PartitionState: Sendable {
             if let row = rooms[slot].cursors.firstIndex(where: { $0.consumer == consumer }) {
                 if offset > rooms[slot].cursors[row].offset {
                     rooms[slot].cursors[row].offset = offset
+                    rooms[slot].cursors[row].isOfFormerEpoch = false
                     moved += 1
                 }
                 rooms[slot].cursors[row].lastTime = now
@@ -279,9 +290,16 @@ package struct PartitionState: Sendable {
     }
 
     /// The named consumer's durable position; nil when it has none.
-    package func cursor(_ consumer: [UInt8], in room: RoomName) -> UInt64? {
+    package func cursor(_ consumer: [UInt8], in room: RoomName) -> UInt64? { row(consumer, in: room)?.offset }
+
+    /// The room has begun a new epoch since the consumer's position last moved: it may have missed something.
+    package func isCursorOfFormerEpoch(_ consumer: [UInt8], in room: RoomName) -> Bool {
+        row(consumer, in: room)?.isOfFormerEpoch ?? false
+    }
+
+    private func row(_ consumer: [UInt8], in room: RoomName) -> Cursor? {
         guard let slot = roomIndex[room] else { return nil }
-        return rooms[slot].cursors.first { $0.consumer == consumer }?.offset
+        return rooms[slot].cursors.first { $0.consumer == consumer }
     }
 
     /// All rooms' names and heads, in order of creation, for status pages.
@@ -336,10 +354,13 @@ package struct PartitionState: Sendable {
 
     // MARK: Snapshot
 
+    /// 2: cursors know whether they are of a former epoch. 1 is still read.
+    private static let snapshotVersion: UInt8 = 2
+
     /// The state at `applied`, without the messages. Equal replicas write equal bytes.
     package func encodeSnapshot() -> [UInt8] {
         var writer = ByteWriter(capacity: 64 + rooms.count * 96)
-        writer.write(UInt8(1))
+        writer.write(PartitionState.snapshotVersion)
         writer.writeVarint(UInt64(partition.rawValue))
         writer.writeVarint(applied)
         writer.writeVarint(now)
@@ -368,6 +389,7 @@ package struct PartitionState: Sendable {
                 writer.writeBytes(cursor.consumer)
                 writer.writeVarint(cursor.offset)
                 writer.writeVarint(cursor.lastTime)
+                writer.write(UInt8(cursor.isOfFormerEpoch ? 1 : 0))
             }
         }
         gateways.encode(into: &writer)
@@ -401,7 +423,9 @@ package struct PartitionState: Sendable {
     private mutating func restore(_ raw: UnsafeRawBufferPointer) throws(DecodeError) {
         var reader = ByteReader(raw)
         let version = try reader.readByte()
-        guard version == 1 else { throw .unknown(field: "partition snapshot version", value: UInt64(version)) }
+        guard (1...PartitionState.snapshotVersion).contains(version) else {
+            throw .unknown(field: "partition snapshot version", value: UInt64(version))
+        }
         guard try reader.readVarint() == UInt64(partition.rawValue) else { throw .malformed("snapshot's partition") }
         applied = try reader.readVarint()
         now = try reader.readVarint()
@@ -435,7 +459,8 @@ package struct PartitionState: Sendable {
                     Cursor(
                         consumer: try reader.readBytes(limit: 255, "consumer"),
                         offset: try reader.readVarint(),
-                        lastTime: try reader.readVarint()
+                        lastTime: try reader.readVarint(),
+                        isOfFormerEpoch: version == 1 ? false : try reader.readByte() != 0
                     )
                 )
             }

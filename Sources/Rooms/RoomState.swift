@@ -17,6 +17,8 @@ extension PartitionState {
         var consumer: [UInt8]
         var offset: UInt64
         var lastTime: Timestamp
+        /// The room has begun a new epoch since the cursor last moved.
+        var isOfFormerEpoch = false
     }
 
     /// One room of a partition.

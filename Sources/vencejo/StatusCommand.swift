@@ -45,6 +45,7 @@ struct StatusCommand: AsyncParsableCommand {
             "Cluster \(best.cluster), mode \(best.mode), version \(best.version): \(owned) of "
                 + "\(best.partitions.count) partitions have an owner, placement epoch \(best.placementEpoch), "
                 + "control leader \(best.controlLeader ?? "unknown")"
+                + (best.featureLevel.map { ", feature level \($0)" } ?? "")
         )
         Output.line()
         for line in TextTable.format(ClusterSurvey.rows(answers), right: ClusterSurvey.numberColumns) {

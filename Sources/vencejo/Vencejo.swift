@@ -15,7 +15,7 @@ struct Vencejo: AsyncParsableCommand {
             ServeCommand.self, ClusterCommand.self, PublishCommand.self, SubscribeCommand.self, HistoryCommand.self,
             StatusCommand.self, EventsCommand.self, DrainCommand.self, UndrainCommand.self, RebalanceCommand.self,
             MoveCommand.self, LeaveCommand.self, ForgetCommand.self, WeightCommand.self, KeysCommand.self,
-            LogCommand.self, ConfigCommand.self,
+            RecoverCommand.self, LogCommand.self, ConfigCommand.self,
         ]
     )
 }

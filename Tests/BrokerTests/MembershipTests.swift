@@ -239,7 +239,11 @@ import Testing
         try cluster.join(13, as: "n3")
         load.run(milliseconds: 2000)
         #expect(cluster.broker(1).control.member(NodeID(13)) == nil)
-        #expect(cluster.events.contains { if case .joinRefused(NodeID(13), "n3") = $0.1 { true } else { false } })
+        #expect(
+            cluster.events.contains { _, event in
+                if case .joinRefused(NodeID(13), "n3", .nameIsTaken) = event { true } else { false }
+            }
+        )
         cluster.kill(3)
         load.run(milliseconds: 4000)
         #expect(cluster.broker(1).control.member(NodeID(13)) == nil, "a restart does not cost a node its name")

@@ -19,6 +19,7 @@ final class MiniCluster {
     /// With the room's live sessions as they were when the outbox was emptied: that is when a shell reads them.
     private(set) var edge: [NodeID: [(directive: EdgeDirective, live: [UInt32])]] = [:]
     private(set) var events: [(NodeID, BrokerEvent)] = []
+    private var levels: [NodeID: UInt16] = [:]
     var controlReplies: [ControlReply] = []
     /// Frames that crossed between nodes, per receiver.
     private(set) var publicationFrames: [NodeID: Int] = [:]
@@ -76,7 +77,7 @@ final class MiniCluster {
         let nodes = alive.compactMap { id in settings[id]?.nodes.first { $0.id == id } }
         for id in alive where brokers[id]?.control.member(id) != nil { wishes.remove(id) }
         let joining = alive.filter(wishes.contains)
-        for id in alive { brokers[id]?.onNodesSeen(nodes, joining: joining) }
+        for id in alive { brokers[id]?.onNodesSeen(nodes, joining: joining, levels: levels) }
     }
 
     /// Lets everything that is under way arrive, without moving the clock.
@@ -200,6 +201,38 @@ final class MiniCluster {
         return late
     }
 
+    /// What a node's disk holds, as a start would find it. Of logs that were never compacted.
+    func disk(_ number: Int) -> [(GroupID, RestoredReplica)] {
+        let id = NodeID(UInt64(number))
+        return (logs[id] ?? [:]).sorted { $0.key < $1.key }.compactMap { group, entries in
+            guard let raft = brokers[id]?.raftNode(group) else { return nil }
+            let state = HardState(term: raft.term, vote: raft.status().vote, commit: raft.commitIndex)
+            var starts = [TermStart(index: 0, term: 0)]
+            for entry in entries where starts.last?.term != entry.term {
+                starts.append(TermStart(index: entry.index, term: entry.term))
+            }
+            let last = entries.last?.index ?? 0
+            return (group, RestoredReplica(hardState: state, lastIndex: last, termStarts: starts, entries: entries))
+        }
+    }
+
+    /// Begins a node's next life with what its disk holds.
+    func revive(
+        _ number: Int,
+        _ disk: [(GroupID, RestoredReplica)],
+        adjust: (inout BrokerSettings) -> Void = { _ in }
+    ) throws {
+        let id = NodeID(UInt64(number))
+        adjust(&settings[id]!)
+        logs[id] = Dictionary(uniqueKeysWithValues: disk.map { ($0, $1.entries) })
+        settings[id]!.seed += 1000
+        brokers[id] = try Broker(settings: settings[id]!, restored: disk, now: now, wall: wall)
+        for peer in ids where peer != id && brokers[peer] != nil {
+            brokers[peer]?.onPeerUp(id)
+            brokers[id]?.onPeerUp(peer)
+        }
+    }
+
     /// Begins a node that belongs to no cluster yet, and lets gossip find it.
     func join(_ number: Int, as name: String? = nil, like other: Int = 1) throws {
         let id = NodeID(UInt64(number))
@@ -212,11 +245,19 @@ final class MiniCluster {
         settings[id] = joining
         ids.append(id)
         wishes.insert(id)
+        if levels[id] == nil { levels[id] = joining.featureLevel }
         brokers[id] = try Broker(settings: joining, restored: [], now: now, wall: wall)
         for peer in ids where peer != id && brokers[peer] != nil {
             brokers[peer]?.onPeerUp(id)
             brokers[id]?.onPeerUp(peer)
         }
+    }
+
+    /// Has every node know by gossip what these can read and write; of the others it says nothing.
+    func tell(_ told: [Int: UInt16]) {
+        levels = [:]
+        for (number, level) in told { levels[NodeID(UInt64(number))] = level }
+        gossip()
     }
 
     /// Asks the control leader by way of a node.

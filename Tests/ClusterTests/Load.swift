@@ -75,6 +75,14 @@ final class Load: Sendable {
     /// Publishes acknowledged so far.
     var acknowledged: Int { rooms.map { recorder.acknowledged(in: $0) }.reduce(0, +) }
 
+    /// Ends everything without a verdict: the cluster is gone.
+    func abandon() async {
+        isStopped.change { $0 = true }
+        isDone.change { $0 = true }
+        for client in clients.value { await client.close() }
+        for task in publishers.value + followers.value { await task.value }
+    }
+
     /// Ends the publishers, lets every subscriber read to the end, and checks all that happened.
     func finish() async throws -> CheckReport {
         isStopped.change { $0 = true }

@@ -63,17 +63,17 @@ struct RandomMessages {
             )
         case 6:
             let status: FetchReply.Status = [.ok, .notOwner(node()), .busy][Int(random.below(3))]
-            return .fetched(
-                FetchReply(
-                    partition: partition(),
-                    token: number(),
-                    room: room(),
-                    status: status,
-                    head: RoomHead(epoch: random.next(), first: number(), next: number()),
-                    publications: publications(),
-                    cursor: flip() ? number() : nil
-                )
+            var reply = FetchReply(
+                partition: partition(),
+                token: number(),
+                room: room(),
+                status: status,
+                head: RoomHead(epoch: random.next(), first: number(), next: number()),
+                publications: publications(),
+                cursor: flip() ? number() : nil
             )
+            reply.isCursorOfFormerEpoch = reply.cursor != nil && flip()
+            return .fetched(reply)
         case 7: return .uninterested(partition(), room())
         case 8: return .publications(partition(), room(), epoch: random.next(), publications())
         case 9:

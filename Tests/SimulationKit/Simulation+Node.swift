@@ -172,7 +172,12 @@ extension Simulation {
         case .tick:
             trace.note(2, now.nanoseconds, UInt64(node.index))
             if letGo(node) { return }
-            node.brokers[0].onNodesSeen(nodesSeen, joining: nodesSeen.map(\.id))
+            let level = BrokerSettings.supportedFeatureLevel
+            node.brokers[0].onNodesSeen(
+                nodesSeen,
+                joining: nodesSeen.map(\.id),
+                levels: Dictionary(uniqueKeysWithValues: nodesSeen.map { ($0.id, level) })
+            )
             for broker in node.brokers { broker.tick() }
             drain(node)
             guard node.isRunning else { return }
@@ -246,7 +251,7 @@ extension Simulation {
         case .replicaRemoved: sometimes.note(.replicaRemoved)
         case .placementApplied(let epoch, _): if epoch > 1 { sometimes.note(.replaced) }
         case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .members,
-            .joinRefused, .left:
+            .joinRefused, .recovered, .left:
             break
         }
     }
