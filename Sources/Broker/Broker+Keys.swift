@@ -306,4 +306,11 @@ package struct KeyOwnership: Equatable, Sendable {
     package var owner: NodeID?
     package var term: Term
     package var replicas: [NodeID]
+
+    package init(partition: Int, owner: NodeID?, term: Term, replicas: [NodeID]) {
+        self.partition = partition
+        self.owner = owner
+        self.term = term
+        self.replicas = replicas
+    }
 }

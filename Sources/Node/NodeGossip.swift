@@ -53,6 +53,8 @@ final class NodeGossip: @unchecked Sendable {
             meshPort: UInt16(clamping: own.meshPort),
             gatewayPort: UInt16(clamping: own.gatewayPort),
             respPort: UInt16(clamping: own.respPort),
+            clusterPort: UInt16(clamping: own.clusterPort),
+            sentinelPort: UInt16(clamping: own.sentinelPort),
             adminPort: UInt16(clamping: own.adminPort),
             zone: own.zone,
             weight: UInt8(clamping: own.weight),

@@ -165,10 +165,7 @@ package enum NodeService {
         let all = runtime.runtimes
         let shim = Shim(
             configuration: configuration,
-            members: listed.compactMap { node in
-                let id = node.id == name ? identity.node : list?.nodes.first { $0.name == node.id }?.id
-                return id.map { Shim.Member(id: $0, node: node) }
-            },
+            own: own,
             me: identity.node,
             runtimes: { all }
         )
