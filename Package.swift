@@ -266,7 +266,7 @@ let package = Package(
             [
                 "Locks", "OwnThread", "RedisProcess", "RESP", "VencejoClient", "WebSocket", "HistoryChecker",
                 "ClusterConfiguration", "Admin",
-                "Primitives",
+                "Primitives", "Broker", "Node", "SWIM",
                 "bench", "vencejo",
                 nioCore, nioPosix,
             ],

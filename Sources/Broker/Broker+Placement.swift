@@ -177,6 +177,7 @@ extension Broker {
         let status = replica.raft.status()
         var left = RestoredReplica(hardState: HardState(term: status.term, vote: status.vote, commit: 0))
         left.isFaulty = true
+        left.isDiscarded = true
         orphans.append((group, left))
         outbox.storage.append(.discard(group: group))
     }

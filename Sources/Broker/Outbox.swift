@@ -243,6 +243,8 @@ package enum BrokerEvent: Sendable {
     case placementApplied(epoch: UInt64, partitions: Int)
     case snapshotInstalled(GroupID, index: LogIndex)
     case replicaFaulty(GroupID)
+    /// What is left of a replica that was removed here before is there again: the table of those days names it.
+    case replicaRemains(GroupID)
     /// A new replica waits for its leader's snapshot.
     case replicaAdded(GroupID)
     /// The group has left this node.

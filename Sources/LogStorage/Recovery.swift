@@ -475,7 +475,8 @@ struct Recoverer<D: Disk> {
             lastIndex: log.last,
             termStarts: log.termStarts,
             entries: entries,
-            isFaulty: log.isFaulty || log.isDiscarded
+            isFaulty: log.isFaulty || log.isDiscarded,
+            isDiscarded: log.isDiscarded
         )
     }
 

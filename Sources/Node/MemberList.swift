@@ -1,13 +1,28 @@
 import Broker
 import LogStorage
 import Primitives
+import SWIM
 
 /// Who belonged to the cluster when this node last heard, and where they listen: whom to look for after a restart. What
 /// holds is what the control group says; this only leads there.
 package struct MemberList: Sendable, Equatable {
     package var nodes: [ClusterNode]
+    /// Where their gossip is, of those that this node has met.
+    var gossip: [NodeID: GossipAddress] = [:]
 
     static let file = "members"
+    /// The first format began with the number of nodes, which is never 0: 0 says that a format's number follows.
+    private static let format: UInt8 = 2
+
+    init(nodes: [ClusterNode]) { self.nodes = nodes }
+
+    /// Takes up where gossip finds the nodes.
+    mutating func learn(_ seen: [Member]) {
+        gossip = gossip.filter { row in nodes.contains { $0.id == row.key } }
+        for member in seen where nodes.contains(where: { $0.id == member.node }) {
+            gossip[member.node] = member.address
+        }
+    }
 
     /// Nil when the node never belonged to a cluster.
     package static func load<D: Disk>(
@@ -16,21 +31,10 @@ package struct MemberList: Sendable, Equatable {
         node: NodeID
     ) throws -> MemberList? {
         guard let bytes = try store.readMeta(file) else { return nil }
-        var list = MemberList(nodes: [])
+        let list: MemberList
         do {
-            try bytes.withUnsafeBytes { raw in
-                var reader = ByteReader(raw)
-                for _ in 0..<(try reader.readCount(limit: 4096, "members")) {
-                    let name = try reader.readString(limit: 255, "node name")
-                    let id = NodeID(try reader.read(UInt64.self))
-                    let host = try reader.readString(limit: 255, "host")
-                    list.nodes.append(
-                        ClusterNode(id: id, name: name, host: host, meshPort: try reader.read(UInt16.self))
-                    )
-                }
-                try reader.expectEnd()
-            }
-        } catch is DecodeError {
+            list = try MemberList(decoding: bytes)
+        } catch {
             throw NodeError.damagedMeta(file)
         }
         if let own = list.nodes.first(where: { $0.id == node }), own.name != name {
@@ -39,14 +43,44 @@ package struct MemberList: Sendable, Equatable {
         return list
     }
 
+    init(decoding bytes: [UInt8]) throws {
+        self.init(nodes: [])
+        try bytes.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            var count = try reader.readCount(limit: 4096, "members")
+            let isFirst = count > 0
+            if !isFirst {
+                let number = try reader.readByte()
+                guard number == MemberList.format else {
+                    throw DecodeError.unknown(field: "members", value: UInt64(number))
+                }
+                count = try reader.readCount(limit: 4096, "members")
+            }
+            for _ in 0..<count {
+                let name = try reader.readString(limit: 255, "node name")
+                let id = NodeID(try reader.read(UInt64.self))
+                let host = try reader.readString(limit: 255, "host")
+                nodes.append(ClusterNode(id: id, name: name, host: host, meshPort: try reader.read(UInt16.self)))
+                if isFirst { continue }
+                let address = try reader.readString(limit: GossipAddress.maxHostBytes, "gossip host")
+                gossip[id] = GossipAddress(host: address, port: try reader.read(UInt16.self))
+            }
+            try reader.expectEnd()
+        }
+    }
+
     var encoded: [UInt8] {
         var writer = ByteWriter()
+        writer.writeVarint(0)
+        writer.write(MemberList.format)
         writer.writeVarint(UInt64(nodes.count))
         for node in nodes {
             writer.writeString(node.name)
             writer.write(node.id.rawValue)
             writer.writeString(node.host)
             writer.write(node.meshPort)
+            writer.writeString(gossip[node.id]?.host ?? "")
+            writer.write(gossip[node.id]?.port ?? 0)
         }
         return writer.bytes
     }

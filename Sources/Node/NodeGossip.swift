@@ -29,7 +29,8 @@ final class NodeGossip: @unchecked Sendable {
 
     private static let interval = Interval.milliseconds(200)
 
-    /// - Parameter join: seeds of a cluster that the node is to join, besides those of the file.
+    /// - Parameter join: seeds of a cluster that the node is to join, besides those of the file and those that it knew
+    ///   when it last ran.
     init<D: Disk>(
         _ configuration: ClusterConfiguration,
         own: ClusterConfiguration.Node,
@@ -95,7 +96,10 @@ final class NodeGossip: @unchecked Sendable {
         let listed = configuration.nodes.filter { $0.id != own.id }.map {
             "\(NodeGossip.bracketed($0.host)):\($0.gossipPort)"
         }
-        try gossip.join(seeds: join + configuration.gossip.seeds + listed)
+        let list = node.members.withLock { $0 }
+        let known = list.nodes.filter { $0.id != node.identity.node }.compactMap { list.gossip[$0.id]?.description }
+            .filter { !listed.contains($0) }
+        try gossip.join(seeds: join + configuration.gossip.seeds + listed + known)
     }
 
     /// The newest wire and disk formats that this program reads and writes.
@@ -143,6 +147,7 @@ final class NodeGossip: @unchecked Sendable {
         nextLook = now + NodeGossip.interval
         let members = gossip.members
         node.seen.withLock { $0 = members }
+        node.learn(members)
         tell(now)
         let alive = members.filter(\.state.isLive)
         node.runtimes[0].broker.onNodesSeen(

@@ -34,6 +34,8 @@ final class NodeRuntime: @unchecked Sendable {
     /// What operators wait for; confined to shard 0's loop.
     private var controlWaiters: [UInt64: @Sendable (ControlReply) -> Void] = [:]
     private var nextControlToken: UInt64 = 1
+    /// What is saved of the members says so; confined to shard 0's loop.
+    private var hasLeft = false
     /// Called once, when the node does not belong to the cluster any more.
     nonisolated(unsafe) var onLeft: @Sendable () -> Void = {}
 
@@ -113,20 +115,17 @@ final class NodeRuntime: @unchecked Sendable {
 
     /// On shard 0's loop: the control group has spoken.
     private func adopt(_ nodes: [ClusterNode]) {
-        let list = MemberList(nodes: nodes)
-        let before = members.withLock { members -> MemberList in
-            defer { members = list }
-            return members
-        }
+        let before = members.withLock { $0 }
+        var list = before
+        list.nodes = nodes
+        list.learn(seen.withLock { $0 })
+        members.withLock { $0 = list }
         // Before its own admission a node that joins is no member, and those that are must reach it all the same.
         guard nodes.contains(where: { $0.id == identity.node }) else { return }
         lobby.admit(list)
         mesh?.setPeers(nodes.map { MeshPeer(name: $0.name, host: $0.host, port: Int($0.meshPort)) })
         guard list != before else { return }
-        writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
-            guard case .failure(let error) = result else { return }
-            logger.error("the list of members was not saved", metadata: ["reason": "\(error)"])
-        }
+        save(list)
         for node in nodes where !before.nodes.contains(where: { $0.id == node.id }) && !before.nodes.isEmpty {
             events.append(kind: "member", "\(node.name) belongs to the cluster (\(node.id))")
             logger.notice("member added", metadata: ["node": "\(node.name)", "id": "\(node.id)"])
@@ -134,6 +133,24 @@ final class NodeRuntime: @unchecked Sendable {
         for node in before.nodes where !nodes.contains(where: { $0.id == node.id }) {
             events.append(kind: "member", "\(node.name) does not belong to the cluster any more (\(node.id))")
             logger.notice("member removed", metadata: ["node": "\(node.name)", "id": "\(node.id)"])
+        }
+    }
+
+    /// On shard 0's loop: where gossip finds the members, for this node's next start. Its own file need not name them.
+    func learn(_ seen: [Member]) {
+        guard !hasLeft else { return }
+        let before = members.withLock { $0 }
+        var list = before
+        list.learn(seen)
+        guard list != before else { return }
+        members.withLock { $0 = list }
+        save(list)
+    }
+
+    private func save(_ list: MemberList) {
+        writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
+            guard case .failure(let error) = result else { return }
+            logger.error("the list of members was not saved", metadata: ["reason": "\(error)"])
         }
     }
 
@@ -198,6 +215,9 @@ final class NodeRuntime: @unchecked Sendable {
         case .replicaFaulty(let group):
             events.append(kind: "damage", "\(group) is damaged here and waits for repair by its leader")
             logger.error("replica damaged", metadata: ["group": "\(group)"])
+        case .replicaRemains(let group):
+            events.append(kind: "placement", "\(group) was removed here before, but for its vote: its leader is asked")
+            logger.info("rest of a removed replica", metadata: ["group": "\(group)"])
         case .replicaAdded(let group):
             events.append(kind: "placement", "\(group) is new here and waits for its leader's snapshot")
             logger.info("replica added", metadata: ["group": "\(group)"])
@@ -213,6 +233,7 @@ final class NodeRuntime: @unchecked Sendable {
             )
         case .left:
             logger.notice("this node does not belong to the cluster any more")
+            hasLeft = true
             // The next start reads of it.
             var list = members.withLock { $0 }
             list.nodes.removeAll { $0.id == identity.node }

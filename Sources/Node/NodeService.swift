@@ -87,6 +87,8 @@ package enum NodeService {
             var settings = MeshSettings()
             // Thirty keepalives.
             settings.maxSilence = .seconds(3)
+            // It drains when it has heard, and says goodbye then.
+            settings.farewell = .milliseconds(configuration.drain.budget.milliseconds + 5000)
             let made = Mesh(
                 shard: shards[0],
                 identity: MeshIdentity(

@@ -153,6 +153,8 @@ package struct RestoredReplica: Equatable, Sendable {
     /// A damaged part of the acknowledged log was found, or the replica was removed from here before: it neither votes
     /// nor campaigns before the leader has filled it.
     package var isFaulty: Bool
+    /// It was removed from here before: what is left is its vote.
+    package var isDiscarded: Bool
 
     package init(
         hardState: HardState = HardState(),
@@ -162,8 +164,10 @@ package struct RestoredReplica: Equatable, Sendable {
         lastIndex: LogIndex = 0,
         termStarts: [TermStart] = [],
         entries: [Entry] = [],
-        isFaulty: Bool = false
+        isFaulty: Bool = false,
+        isDiscarded: Bool = false
     ) {
+        self.isDiscarded = isDiscarded
         self.hardState = hardState
         self.snapshot = snapshot
         self.snapshotState = snapshotState
