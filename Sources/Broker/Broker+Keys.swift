@@ -242,6 +242,7 @@ extension Broker {
             return
         }
         var read = read
+        replica.meter.count(1, bytes: read.unit.count)
         // Reads of one tick share the question to the majority.
         if replica.isReadContextOpen, let last = replica.keyReads.last, last.index == nil {
             read.context = last.context

@@ -249,6 +249,14 @@ package enum BrokerEvent: Sendable {
     case replicaAdded(GroupID)
     /// The group has left this node.
     case replicaRemoved(GroupID)
+    /// A partition has a large part of this node's load (CL-16); its busiest rooms.
+    case partitionHot(PartitionLoad, share: Double, rooms: [RoomLoad])
+    case partitionCool(PartitionID)
+    /// The most loaded node is so much above the mean (LB-04). From the control leader.
+    case loadUneven(imbalance: Double, most: NodeID)
+    case loadEven(imbalance: Double)
+    /// The control leader has proposed another preferred owner, to level the load.
+    case leadershipMoved(LoadBalance.Move)
     /// Who belongs to the cluster, told on the control group's shard.
     case members([ClusterNode])
     /// A node asks to join under the name of another one that is up.
@@ -293,6 +301,8 @@ package enum ShardMessage: Sendable {
     case roomReset(RoomName)
     /// From the control group's shard to the others.
     case control([UInt8])
+    /// To the control group's shard, each second: what the sender measured.
+    case loads(shard: Int, [PartitionLoad], [RoomLoad])
     /// To the control group's shard: the sender carries nothing any more.
     case emptied(shard: Int)
     // The shim to a key partition's relay.

@@ -224,6 +224,29 @@ final class NodeRuntime: @unchecked Sendable {
         case .replicaRemoved(let group):
             events.append(kind: "placement", "\(group) was removed here: others keep it now")
             logger.info("replica removed", metadata: ["group": "\(group)"])
+        case .partitionHot(let load, let share, let rooms):
+            let names = rooms.prefix(3).map { "\($0.room.shown) \($0.rate)/s" }
+            let text =
+                "\(load.partition) is hot: \(load.operations) operations and \(load.bytes) bytes a second, "
+                + "\(NodeReport.percent(share)) of this node's load"
+                + (names.isEmpty ? "" : "; busiest rooms: \(names.joined(separator: ", "))")
+            events.append(kind: "load", text)
+            logger.warning("\(text)")
+        case .partitionCool(let partition):
+            events.append(kind: "load", "\(partition) is not hot any more")
+            logger.info("partition is not hot any more", metadata: ["partition": "\(partition)"])
+        case .loadUneven(let imbalance, let most):
+            let text = "the load is uneven: \(name(of: most)) is \(NodeReport.percent(imbalance)) above the mean"
+            events.append(kind: "load", text)
+            logger.warning("\(text)")
+        case .loadEven(let imbalance):
+            let text = "the load is even: no node is more than \(NodeReport.percent(imbalance)) above the mean"
+            events.append(kind: "load", text)
+            logger.notice("\(text)")
+        case .leadershipMoved(let move):
+            let text = "\(move.partition) goes from \(name(of: move.from)) to \(name(of: move.to)), to level the load"
+            events.append(kind: "load", text)
+            logger.notice("\(text)")
         case .members(let nodes): adopt(nodes)
         case .joinRefused(let node, let name):
             events.append(kind: "member", "\(node) asks to join as \(name), which is up: give it another name")

@@ -500,6 +500,10 @@ package enum NodeService {
         settings.maxSubscriptions = max(1, configuration.limits.subscriptions / shards)
         settings.maxPatterns = configuration.resp.maxPatterns
         settings.replaceAfter = configuration.cluster.replaceAfter
+        settings.loadRule.hotShare = configuration.cluster.hotShare
+        settings.loadRule.hotRate = Double(configuration.cluster.hotRate)
+        settings.loadRule.hotAfter = configuration.cluster.hotAfter
+        settings.loadRule.autoBalance = configuration.cluster.autoBalance
         settings.parallelSyncs = configuration.cluster.parallelSyncs
         settings.transferRate = configuration.cluster.syncRate
         settings.historyLimit = configuration.limits.historyPage

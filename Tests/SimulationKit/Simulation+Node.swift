@@ -246,7 +246,8 @@ extension Simulation {
         case .replicaRemoved: sometimes.note(.replicaRemoved)
         case .placementApplied(let epoch, _): if epoch > 1 { sometimes.note(.replaced) }
         case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .members,
-            .joinRefused, .left, .replicaRemains:
+            .joinRefused, .left, .replicaRemains, .partitionHot, .partitionCool, .loadUneven, .loadEven,
+            .leadershipMoved:
             break
         }
     }
