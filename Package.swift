@@ -265,7 +265,7 @@ let package = Package(
                 "Locks", "OwnThread", "Certificates", "RedisProcess", "RESP", "VencejoClient", "WebSocket",
                 "HistoryChecker",
                 "ClusterConfiguration", "Admin",
-                "Primitives",
+                "Primitives", "Broker", "Node", "SWIM",
                 "bench", "vencejo",
                 nioCore, nioPosix,
             ],

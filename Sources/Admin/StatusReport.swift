@@ -121,6 +121,66 @@ package struct StatusReport: Codable, Sendable {
         }
     }
 
+    /// What the node does for the partitions that it owns, in a second.
+    package struct Load: Codable, Sendable {
+        package struct Partition: Codable, Sendable {
+            package var id: Int
+            /// Of keys, not of rooms.
+            package var isKeys: Bool
+            package var operations: UInt64
+            package var bytes: UInt64
+            /// Part of the node's load.
+            package var share: Double
+            package var hot: Bool
+            /// Its busiest rooms; publishes a second, by estimate.
+            package var rooms: [Room]
+
+            package init(
+                id: Int,
+                isKeys: Bool,
+                operations: UInt64,
+                bytes: UInt64,
+                share: Double,
+                hot: Bool,
+                rooms: [Room]
+            ) {
+                self.id = id
+                self.isKeys = isKeys
+                self.operations = operations
+                self.bytes = bytes
+                self.share = share
+                self.hot = hot
+                self.rooms = rooms
+            }
+        }
+
+        package struct Room: Codable, Sendable {
+            package var name: String
+            package var rate: UInt64
+
+            package init(name: String, rate: UInt64) {
+                self.name = name
+                self.rate = rate
+            }
+        }
+
+        /// Those that have any.
+        package var partitions: [Partition]
+        /// How much the most loaded node is above the mean, 0.2 is 20 %; nil but on the control leader.
+        package var imbalance: Double?
+
+        package init(partitions: [Partition], imbalance: Double?) {
+            self.partitions = partitions
+            self.imbalance = imbalance
+        }
+
+        package func json() -> String {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+        }
+    }
+
     package struct Event: Codable, Sendable {
         /// Milliseconds since 1970.
         package var time: UInt64
@@ -158,6 +218,8 @@ package struct StatusReport: Codable, Sendable {
     package var warnings: [String]
     /// Nil in cluster mode, which has no Redis.
     package var redis: RedisReport?
+    /// Nil in Redis mode, where no node owns anything.
+    package var load: Load?
     /// Nil while the node serves.
     package var drain: Drain?
 

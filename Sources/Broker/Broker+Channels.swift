@@ -73,6 +73,8 @@ extension Broker {
     /// Sends a best-effort message to whoever is interested.
     func fanOut(_ room: RoomName, _ body: ArraySlice<UInt8>, _ partition: PartitionID, _ replica: Replica) -> Int {
         counters.bestEffortPublishes += 1
+        replica.meter.count(1, bytes: body.count)
+        sample(room, partition)
         let publication = Publication(offset: 0, timestamp: wall, body: body)
         let audience = audience(of: room, replica)
         for node in audience.nodes {

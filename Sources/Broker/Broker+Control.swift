@@ -9,6 +9,8 @@ extension Broker {
     /// A new control leader of an empty cluster says how it is laid out.
     func leadControl(_ replica: Replica) {
         away.removeAll()
+        nodeLoads.removeAll()
+        loadBalance = LoadBalance()
         guard control.placement == nil else { return }
         let nodes = ControlState.placementNodes(settings.nodes)
         guard let table = plan(previous: nil, nodes) else { return }
@@ -115,7 +117,8 @@ extension Broker {
         else { return }
         noteAway()
         if admitNext(replica) || raiseFeatureLevel(replica) { return }
-        if !changeControlVoters(replica) { replan(replica) }
+        if changeControlVoters(replica) || replan(replica) { return }
+        _ = balanceLoad { proposeControl($0, replica) }
     }
 
     private func noteAway() {
@@ -188,12 +191,12 @@ extension Broker {
 
     package static let controlVotersMax = 5
 
-    private func replan(_ replica: Replica) {
+    private func replan(_ replica: Replica) -> Bool {
         guard let placement = control.placement, !nodesToPlaceOn.isEmpty, nodesToPlaceOn != control.plannedFor else {
-            return
+            return false
         }
         // It may be that nothing moves, but for whom the table stands has changed.
-        proposeControl(place(nextTable(placement).replicas, for: nodesToPlaceOn), replica)
+        return proposeControl(place(nextTable(placement).replicas, for: nodesToPlaceOn), replica)
     }
 
     private func place(_ replicas: [[NodeID]], for nodes: [PlacementNode]) -> ControlCommand {

@@ -242,6 +242,7 @@ extension Broker {
             return
         }
         var read = read
+        replica.meter.count(1, bytes: read.unit.count)
         // Reads of one tick share the question to the majority.
         if replica.isReadContextOpen, let last = replica.keyReads.last, last.index == nil {
             read.context = last.context
@@ -306,4 +307,11 @@ package struct KeyOwnership: Equatable, Sendable {
     package var owner: NodeID?
     package var term: Term
     package var replicas: [NodeID]
+
+    package init(partition: Int, owner: NodeID?, term: Term, replicas: [NodeID]) {
+        self.partition = partition
+        self.owner = owner
+        self.term = term
+        self.replicas = replicas
+    }
 }

@@ -170,6 +170,7 @@ extension Broker {
             return
         }
         row.next += UInt64(stream.commands.count)
+        replica.meter.count(stream.commands.count, bytes: stream.commands.reduce(0) { $0 + $1.count })
         replica.streams[stream.gateway] = row
         if replica.keys != nil {
             for (offset, unit) in stream.commands.enumerated() {
@@ -209,6 +210,7 @@ extension Broker {
             var row: Int?
             if let publication, case .appended(let position) = outcome {
                 counters.publishesAccepted += 1
+                if replica.isServing { sample(room, partition) }
                 if let last = rooms.indices.last, rooms[last].name == room {
                     row = last
                 } else if let known = roomRow[room] {

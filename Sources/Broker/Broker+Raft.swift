@@ -69,7 +69,10 @@ extension Broker {
         replica.lastHousekeeping = now
         replicas[Int(group.rawValue)] = replica
         if restored.isFaulty {
-            outbox.events.append(base.voters.isEmpty ? .replicaAdded(group) : .replicaFaulty(group))
+            outbox.events.append(
+                base.voters.isEmpty
+                    ? .replicaAdded(group) : restored.isRemoved ? .replicaRemains(group) : .replicaFaulty(group)
+            )
         }
         mark(replica)
     }

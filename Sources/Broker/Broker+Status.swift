@@ -1,4 +1,5 @@
 import Keys
+import PeerProtocol
 import Placement
 import Primitives
 import Raft
@@ -21,6 +22,8 @@ package struct BrokerStatus: Sendable {
         package var rooms: Int
         package var isDegraded: Bool
         package var isFaulty: Bool
+        /// Of its owner here; nil elsewhere.
+        package var load: PartitionLoad?
     }
 
     /// Of the copies of key partitions that are here. Counts are those since this node's start.
@@ -48,6 +51,12 @@ package struct BrokerStatus: Sendable {
     package var sessions: Int
     package var counters: BrokerCounters
     package var isDiskHealthy: Bool
+    /// The busiest rooms that this shard owns.
+    package var rooms: [RoomLoad]
+    /// Told by the control group's shard for all shards.
+    package var hot: [PartitionID]
+    /// How much the most loaded node is above the mean; nil but on the control leader.
+    package var imbalance: Double?
 }
 
 extension Broker {
@@ -70,7 +79,8 @@ extension Broker {
                     firstIndex: replica?.raft.firstIndex ?? 0,
                     rooms: replica?.state?.roomCount ?? 0,
                     isDegraded: relay.isDegraded,
-                    isFaulty: replica?.isFaulty ?? false
+                    isFaulty: replica?.isFaulty ?? false,
+                    load: replica.flatMap { $0.isServing ? $0.meter.load(of: PartitionID(UInt32(row))) : nil }
                 )
             )
         }
@@ -84,7 +94,10 @@ extension Broker {
             featureLevel: control.featureLevel,
             sessions: hub.openSessions,
             counters: counters,
-            isDiskHealthy: isDiskHealthy
+            isDiskHealthy: isDiskHealthy,
+            rooms: busiestRooms,
+            hot: hotPartitions.hot,
+            imbalance: replicas[0]?.raft.role == .leader ? loadBalance.imbalance : nil
         )
     }
 

@@ -59,6 +59,19 @@ package final class Broker {
     /// Shards of this node that carry nothing any more, while it is leaving.
     var emptyShards: Set<Int> = []
     var leftAt: Instant?
+    /// What nodes last said that they do, and when.
+    var nodeLoads: [(node: NodeID, at: Instant, loads: [PartitionLoad])] = []
+    var loadBalance = LoadBalance()
+    var nextBalance = Instant.zero
+    /// By shard of this node; on the control group's shard.
+    var shardLoads: [ShardLoads]
+    var hotPartitions = HotPartitions()
+    var frequentRooms = FrequentRooms()
+    /// As of the last turn.
+    var busiestRooms: [RoomLoad] = []
+    /// Chance of its own: what is sampled changes nothing else.
+    var sampler: Xoshiro256
+    var lastLoadTurn: Instant
     /// Since its start: a node that joins is none until it is admitted.
     var wasMember = false
 
@@ -140,6 +153,9 @@ package final class Broker {
         self.now = now
         self.wall = wall
         random = Xoshiro256(seed: settings.seed)
+        sampler = Xoshiro256(seed: ~settings.seed)
+        shardLoads = Array(repeating: ShardLoads(), count: settings.shards)
+        lastLoadTurn = now
         replicas = Array(repeating: nil, count: settings.allPartitions + 1)
         owners = Array(repeating: nil, count: settings.allPartitions)
         relays = Array(repeating: nil, count: settings.allPartitions)
@@ -267,6 +283,7 @@ package final class Broker {
             nextRebalance = now + settings.rebalanceInterval
             returnLeaderships()
         }
+        if now - lastLoadTurn >= settings.loadInterval { measureLoad() }
         if hasResigned { handOver() }
         for case let relay? in relays { tickRelay(relay) }
         tickHub()
@@ -432,6 +449,7 @@ package final class Broker {
             for row in list { noteOwner(row.partition, node: node, term: row.term) }
         case .keepalive: break
         case .standing(let mayLead): noteStanding(of: node, mayLead)
+        case .loads(let loads): receiveLoads(loads, from: node)
         case .snapshotChunk(let chunk): receiveChunk(chunk, from: node)
         case .snapshotProgress(let group, let index, let received):
             receiveProgress(group, index: index, received: received, from: node)
@@ -550,6 +568,7 @@ package final class Broker {
         case .resumed(let room, let epoch, let next): hubResumed(room, epoch, next)
         case .roomReset(let room): hubReset(room)
         case .control(let bytes): adoptControl(bytes)
+        case .loads(let shard, let loads, let rooms): takeLoads(loads, rooms, of: shard)
         case .emptied(let shard): emptyShards.insert(shard)
         case .keyUnit(let hub, let token, let partition, let unit, let deadline):
             relayKeyUnit(partition, unit, hub: hub, token: token, deadline: deadline)

@@ -71,6 +71,9 @@ package struct BrokerSettings: Sendable {
     package var cursorFlush = Interval.seconds(1)
     package var housekeeping = Interval.seconds(30)
     package var rebalanceInterval = Interval.seconds(2)
+    /// How often loads are measured and told.
+    package var loadInterval = Interval.seconds(1)
+    package var loadRule = LoadRule()
     /// How often the control leader, and the leaders of groups, compare what is with what should be.
     package var controlInterval = Interval.milliseconds(200)
     /// The disk lost records without a trace of whose they were: a replica that it does not know may have voted and

@@ -243,10 +243,20 @@ package enum BrokerEvent: Sendable {
     case placementApplied(epoch: UInt64, partitions: Int)
     case snapshotInstalled(GroupID, index: LogIndex)
     case replicaFaulty(GroupID)
+    /// What is left of a replica that was removed here before is there again: the table of those days names it.
+    case replicaRemains(GroupID)
     /// A new replica waits for its leader's snapshot.
     case replicaAdded(GroupID)
     /// The group has left this node.
     case replicaRemoved(GroupID)
+    /// A partition has a large part of this node's load (CL-16); its busiest rooms.
+    case partitionHot(PartitionLoad, share: Double, rooms: [RoomLoad])
+    case partitionCool(PartitionID)
+    /// The most loaded node is so much above the mean (LB-04). From the control leader.
+    case loadUneven(imbalance: Double, most: NodeID)
+    case loadEven(imbalance: Double)
+    /// The control leader has proposed another preferred owner, to level the load.
+    case leadershipMoved(LoadBalance.Move)
     /// Who belongs to the cluster, and who never will again, told on the control group's shard.
     case members([ClusterNode], former: [FormerNode], featureLevel: UInt16)
     /// An operator had the cluster go on without a majority: of the nodes `lost`, by name.
@@ -301,6 +311,8 @@ package enum ShardMessage: Sendable {
     case roomReset(RoomName)
     /// From the control group's shard to the others.
     case control([UInt8])
+    /// To the control group's shard, each second: what the sender measured.
+    case loads(shard: Int, [PartitionLoad], [RoomLoad])
     /// To the control group's shard: the sender carries nothing any more.
     case emptied(shard: Int)
     // The shim to a key partition's relay.

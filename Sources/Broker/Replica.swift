@@ -53,6 +53,7 @@ final class Replica {
     var nextReadContext: UInt64 = 1
     var transfers: [NodeID: OutgoingTransfer] = [:]
     var lastHousekeeping = Instant.zero
+    var meter = LoadMeter()
 
     // Follower: a snapshot that is arriving, and when it was last asked for.
     var incoming: IncomingTransfer?
@@ -202,5 +203,6 @@ final class Replica {
         reads.removeAll()
         keyReads.removeAll()
         transfers.removeAll()
+        meter = LoadMeter()
     }
 }

@@ -92,8 +92,8 @@ package struct MeshSettings: Sendable {
     /// A peer that was heard so lately keeps its link against a newer process of the same name.
     package var aliveWithin = Interval.seconds(1)
     /// How long the link to a node that was let go stays: the node hears of it over this link, and serves its clients
-    /// until they have gone elsewhere.
-    package var farewell = Interval.seconds(60)
+    /// until they have gone elsewhere. As long as its drain may take.
+    package var farewell = Interval.seconds(35)
 
     /// Certificates: all links speak TLS, and nobody without one of the same authorities gets in. nil: none does.
     package var tls: TLSContext?

@@ -21,6 +21,12 @@ extension ClusterConfiguration {
         package var parallelSyncs = 1
         /// Bytes of copies that one event loop sends in a second.
         package var syncRate = 64 << 20
+        /// A partition with so large a part of its node's load, so much load, for so long, is hot.
+        package var hotShare = 0.5
+        package var hotRate = 1000
+        package var hotAfter = Interval.seconds(10)
+        /// The control leader moves leaderships when nodes are loaded unevenly.
+        package var autoBalance = false
 
         package init() {}
 
@@ -144,6 +150,31 @@ extension ClusterConfiguration.Cluster {
             \.syncRate,
             65536...(10 << 30),
             "Bytes of copies that an event loop sends in a second at most, so that moves leave room for what is live."
+        ),
+        .number(
+            "hot_share",
+            \.hotShare,
+            0.01...1,
+            "A partition is hot when it has this part of its node's load or more, hot_rate or more, for hot_after."
+        ),
+        .integer(
+            "hot_rate",
+            \.hotRate,
+            1...1_000_000_000,
+            "Least load of a hot partition, and of a cluster whose nodes are compared: operations a second, a KiB of "
+                + "payload counting as one."
+        ),
+        .duration(
+            "hot_after",
+            \.hotAfter,
+            .seconds(1)...(.seconds(3600)),
+            "How long a partition must be hot, or the load uneven, before it is told."
+        ),
+        .boolean(
+            "auto_balance",
+            \.autoBalance,
+            "Give leaderships of the most loaded node to other replicas when it is more than 20 % above the mean. No "
+                + "data moves; publishes to a partition wait for the moment of its transfer."
         ),
     ]
 }

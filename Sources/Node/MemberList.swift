@@ -1,6 +1,7 @@
 import Broker
 import LogStorage
 import Primitives
+import SWIM
 
 /// Who belonged to the cluster when this node last heard, and where they listen: whom to look for after a restart. What
 /// holds is what the control group says; this only leads there.
@@ -10,8 +11,26 @@ package struct MemberList: Sendable, Equatable {
     package var former: [FormerNode] = []
     /// What the cluster had agreed on: its formats may be on this disk.
     package var featureLevel: UInt16 = 1
+    /// Where their gossip is, of those that this node has met.
+    var gossip: [NodeID: GossipAddress] = [:]
 
     static let file = "members"
+    /// The first format began with the number of nodes, which is never 0: 0 says that a format's number follows.
+    private static let format: UInt8 = 2
+
+    package init(nodes: [ClusterNode], former: [FormerNode] = [], featureLevel: UInt16 = 1) {
+        self.nodes = nodes
+        self.former = former
+        self.featureLevel = featureLevel
+    }
+
+    /// Takes up where gossip finds the nodes.
+    mutating func learn(_ seen: [Member]) {
+        gossip = gossip.filter { row in nodes.contains { $0.id == row.key } }
+        for member in seen where nodes.contains(where: { $0.id == member.node }) {
+            gossip[member.node] = member.address
+        }
+    }
 
     /// Nil when the node never belonged to a cluster.
     package static func load<D: Disk>(
@@ -20,29 +39,10 @@ package struct MemberList: Sendable, Equatable {
         node: NodeID
     ) throws -> MemberList? {
         guard let bytes = try store.readMeta(file) else { return nil }
-        var list = MemberList(nodes: [])
+        let list: MemberList
         do {
-            try bytes.withUnsafeBytes { raw in
-                var reader = ByteReader(raw)
-                for _ in 0..<(try reader.readCount(limit: 4096, "members")) {
-                    let name = try reader.readString(limit: 255, "node name")
-                    let id = NodeID(try reader.read(UInt64.self))
-                    let host = try reader.readString(limit: 255, "host")
-                    list.nodes.append(
-                        ClusterNode(id: id, name: name, host: host, meshPort: try reader.read(UInt16.self))
-                    )
-                }
-                // Absent in files of before.
-                if !reader.isAtEnd {
-                    for _ in 0..<(try reader.readCount(limit: ControlState.formerNodesMax, "former nodes")) {
-                        let id = NodeID(try reader.read(UInt64.self))
-                        list.former.append(FormerNode(id: id, name: try reader.readString(limit: 255, "node name")))
-                    }
-                    list.featureLevel = try reader.read(UInt16.self)
-                }
-                try reader.expectEnd()
-            }
-        } catch is DecodeError {
+            list = try MemberList(decoding: bytes)
+        } catch {
             throw NodeError.damagedMeta(file)
         }
         if let own = list.nodes.first(where: { $0.id == node }), own.name != name {
@@ -57,14 +57,51 @@ package struct MemberList: Sendable, Equatable {
         if featureLevel > supported { throw .featureLevel(cluster: featureLevel, program: supported) }
     }
 
+    init(decoding bytes: [UInt8]) throws {
+        self.init(nodes: [])
+        try bytes.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            var count = try reader.readCount(limit: 4096, "members")
+            let isFirst = count > 0
+            if !isFirst {
+                let number = try reader.readByte()
+                guard number == MemberList.format else {
+                    throw DecodeError.unknown(field: "members", value: UInt64(number))
+                }
+                count = try reader.readCount(limit: 4096, "members")
+            }
+            for _ in 0..<count {
+                let name = try reader.readString(limit: 255, "node name")
+                let id = NodeID(try reader.read(UInt64.self))
+                let host = try reader.readString(limit: 255, "host")
+                nodes.append(ClusterNode(id: id, name: name, host: host, meshPort: try reader.read(UInt16.self)))
+                if isFirst { continue }
+                let address = try reader.readString(limit: GossipAddress.maxHostBytes, "gossip host")
+                gossip[id] = GossipAddress(host: address, port: try reader.read(UInt16.self))
+            }
+            if !isFirst {
+                for _ in 0..<(try reader.readCount(limit: ControlState.formerNodesMax, "former nodes")) {
+                    let id = NodeID(try reader.read(UInt64.self))
+                    former.append(FormerNode(id: id, name: try reader.readString(limit: 255, "node name")))
+                }
+                featureLevel = try reader.read(UInt16.self)
+            }
+            try reader.expectEnd()
+        }
+    }
+
     var encoded: [UInt8] {
         var writer = ByteWriter()
+        writer.writeVarint(0)
+        writer.write(MemberList.format)
         writer.writeVarint(UInt64(nodes.count))
         for node in nodes {
             writer.writeString(node.name)
             writer.write(node.id.rawValue)
             writer.writeString(node.host)
             writer.write(node.meshPort)
+            writer.writeString(gossip[node.id]?.host ?? "")
+            writer.write(gossip[node.id]?.port ?? 0)
         }
         writer.writeVarint(UInt64(former.count))
         for node in former {

@@ -5,13 +5,14 @@ import SystemOpenSSL
 
 extension MeshSettings {
     /// What `[mesh]` says. Throws when a file of it is missing, or does not fit the others.
-    init(_ mesh: ClusterConfiguration.Mesh, keepalive: Interval) throws(NodeError) {
+    init(_ mesh: ClusterConfiguration.Mesh, keepalive: Interval, farewell: Interval) throws(NodeError) {
         self.init()
         maxQueue = mesh.queue
         maxBulkQueue = mesh.bulkQueue
         bulkAhead = mesh.bulkAhead
         // Thirty keepalives.
         maxSilence = max(.seconds(3), keepalive * 30)
+        self.farewell = farewell
         guard mesh.isEncrypted else { return }
         do throws(OpenSSLError) {
             tls = try TLSContext(mutual: mesh.tlsAuthorities, certificate: mesh.tlsCertificate, key: mesh.tlsKey)

@@ -29,7 +29,8 @@ final class NodeGossip: @unchecked Sendable {
 
     private static let interval = Interval.milliseconds(200)
 
-    /// - Parameter join: seeds of a cluster that the node is to join, besides those of the file.
+    /// - Parameter join: seeds of a cluster that the node is to join, besides those of the file and those that it knew
+    ///   when it last ran.
     init<D: Disk>(
         _ configuration: ClusterConfiguration,
         own: ClusterConfiguration.Node,
@@ -53,6 +54,8 @@ final class NodeGossip: @unchecked Sendable {
             meshPort: UInt16(clamping: own.meshPort),
             gatewayPort: UInt16(clamping: own.gatewayPort),
             respPort: UInt16(clamping: own.respPort),
+            clusterPort: UInt16(clamping: own.clusterPort),
+            sentinelPort: UInt16(clamping: own.sentinelPort),
             adminPort: UInt16(clamping: own.adminPort),
             zone: own.zone,
             weight: UInt8(clamping: own.weight),
@@ -94,7 +97,10 @@ final class NodeGossip: @unchecked Sendable {
         let listed = configuration.nodes.filter { $0.id != own.id }.map {
             "\(NodeGossip.bracketed($0.host)):\($0.gossipPort)"
         }
-        try gossip.join(seeds: join + configuration.gossip.seeds + listed)
+        let list = node.members.withLock { $0 }
+        let known = list.nodes.filter { $0.id != node.identity.node }.compactMap { list.gossip[$0.id]?.description }
+            .filter { !listed.contains($0) }
+        try gossip.join(seeds: join + configuration.gossip.seeds + listed + known)
     }
 
     private static func bracketed(_ host: String) -> String { host.contains(":") ? "[\(host)]" : host }
@@ -139,6 +145,7 @@ final class NodeGossip: @unchecked Sendable {
         nextLook = now + NodeGossip.interval
         let members = gossip.members
         node.seen.withLock { $0 = members }
+        node.learn(members)
         tell(now)
         let alive = members.filter(\.state.isLive)
         node.runtimes[0].broker.onNodesSeen(

@@ -159,6 +159,7 @@ struct NodeReport: Sendable {
             events: node.events.latest(200).map { StatusReport.Event(time: $0.time, kind: $0.kind, text: $0.text) },
             warnings: configuration.warnings
         )
+        report.load = NodeReport.load(reports.map(\.broker), configuration)
         if let redis {
             report.redis = await redis.report(connections: gateway.activeConnections)
         } else if configuration.mode != .cluster {
@@ -236,6 +237,7 @@ struct NodeReport: Sendable {
                 sum(\.keyEntriesUnconfirmed)
             )
         }
+        NodeReport.loadFamilies(&text, node: node.name, brokers)
         let resp = reports.compactMap(\.resp)
         if !resp.isEmpty {
             var all = RESPMetrics()

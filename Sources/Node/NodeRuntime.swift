@@ -39,6 +39,8 @@ final class NodeRuntime: @unchecked Sendable {
     private let started = MonotonicClock.now()
     /// A node that is told that it was given up so soon after its start has just come back.
     private static let returning = Interval.seconds(60)
+    /// What is saved of the members says so; confined to shard 0's loop.
+    private var hasLeft = false
     /// Called once, when the node does not belong to the cluster any more.
     private let onLeft: @Sendable () -> Void
 
@@ -144,16 +146,17 @@ final class NodeRuntime: @unchecked Sendable {
     private func setPeers(_ list: MemberList) {
         // Those that were given up are dialled to be refused: they may wait for this node to dial.
         let members = list.nodes.map { MeshPeer(name: $0.name, host: $0.host, port: Int($0.meshPort), node: $0.id) }
-        mesh?.setPeers(members + returned.filter { other in !members.contains { $0.name == other.name } })
+        mesh?.setPeers(members + returned)
     }
 
     /// On shard 0's loop: the control group has spoken.
-    private func adopt(_ list: MemberList) {
-        let nodes = list.nodes
-        let before = members.withLock { members -> MemberList in
-            defer { members = list }
-            return members
-        }
+    private func adopt(_ said: MemberList) {
+        let nodes = said.nodes
+        let before = members.withLock { $0 }
+        var list = said
+        list.gossip = before.gossip
+        list.learn(seen.withLock { $0 })
+        members.withLock { $0 = list }
         // Before its own admission a node that joins is no member, and those that are must reach it all the same.
         guard nodes.contains(where: { $0.id == identity.node }) else { return }
         lobby.admit(list)
@@ -162,10 +165,7 @@ final class NodeRuntime: @unchecked Sendable {
             events.append(kind: "member", "the cluster has agreed on feature level \(list.featureLevel)")
         }
         guard list != before else { return }
-        writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
-            guard case .failure(let error) = result else { return }
-            logger.error("the list of members was not saved", metadata: ["reason": "\(error)"])
-        }
+        save(list)
         for node in nodes where !before.nodes.contains(where: { $0.id == node.id }) && !before.nodes.isEmpty {
             events.append(kind: "member", "\(node.name) belongs to the cluster (\(node.id))")
             logger.notice("member added", metadata: ["node": "\(node.name)", "id": "\(node.id)"])
@@ -173,6 +173,24 @@ final class NodeRuntime: @unchecked Sendable {
         for node in before.nodes where !nodes.contains(where: { $0.id == node.id }) {
             events.append(kind: "member", "\(node.name) does not belong to the cluster any more (\(node.id))")
             logger.notice("member removed", metadata: ["node": "\(node.name)", "id": "\(node.id)"])
+        }
+    }
+
+    /// On shard 0's loop: where gossip finds the members, for this node's next start. Its own file need not name them.
+    func learn(_ seen: [Member]) {
+        guard !hasLeft else { return }
+        let before = members.withLock { $0 }
+        var list = before
+        list.learn(seen)
+        guard list != before else { return }
+        members.withLock { $0 = list }
+        save(list)
+    }
+
+    private func save(_ list: MemberList) {
+        writer.writeMeta(MemberList.file, list.encoded) { [logger] result in
+            guard case .failure(let error) = result else { return }
+            logger.error("the list of members was not saved", metadata: ["reason": "\(error)"])
         }
     }
 
@@ -237,12 +255,38 @@ final class NodeRuntime: @unchecked Sendable {
         case .replicaFaulty(let group):
             events.append(kind: "damage", "\(group) is damaged here and waits for repair by its leader")
             logger.error("replica damaged", metadata: ["group": "\(group)"])
+        case .replicaRemains(let group):
+            events.append(kind: "placement", "\(group) was removed here before, but for its vote: its leader is asked")
+            logger.info("rest of a removed replica", metadata: ["group": "\(group)"])
         case .replicaAdded(let group):
             events.append(kind: "placement", "\(group) is new here and waits for its leader's snapshot")
             logger.info("replica added", metadata: ["group": "\(group)"])
         case .replicaRemoved(let group):
             events.append(kind: "placement", "\(group) was removed here: others keep it now")
             logger.info("replica removed", metadata: ["group": "\(group)"])
+        case .partitionHot(let load, let share, let rooms):
+            let names = rooms.prefix(3).map { "\($0.room.shown) \($0.rate)/s" }
+            let text =
+                "\(load.partition) is hot: \(load.operations) operations and \(load.bytes) bytes a second, "
+                + "\(NodeReport.percent(share)) of this node's load"
+                + (names.isEmpty ? "" : "; busiest rooms: \(names.joined(separator: ", "))")
+            events.append(kind: "load", text)
+            logger.warning("\(text)")
+        case .partitionCool(let partition):
+            events.append(kind: "load", "\(partition) is not hot any more")
+            logger.info("partition is not hot any more", metadata: ["partition": "\(partition)"])
+        case .loadUneven(let imbalance, let most):
+            let text = "the load is uneven: \(name(of: most)) is \(NodeReport.percent(imbalance)) above the mean"
+            events.append(kind: "load", text)
+            logger.warning("\(text)")
+        case .loadEven(let imbalance):
+            let text = "the load is even: no node is more than \(NodeReport.percent(imbalance)) above the mean"
+            events.append(kind: "load", text)
+            logger.notice("\(text)")
+        case .leadershipMoved(let move):
+            let text = "\(move.partition) goes from \(name(of: move.from)) to \(name(of: move.to)), to level the load"
+            events.append(kind: "load", text)
+            logger.notice("\(text)")
         case .members(let nodes, let former, let level):
             adopt(MemberList(nodes: nodes, former: former, featureLevel: level))
         case .recovered(let recovery, let lost):
@@ -266,6 +310,7 @@ final class NodeRuntime: @unchecked Sendable {
             logger.error("\(node) asks to join as \(name), \(reason)")
         case .left:
             logger.notice("this node does not belong to the cluster any more")
+            hasLeft = true
             // The next start reads of it.
             var list = members.withLock { $0 }
             list.nodes.removeAll { $0.id == identity.node }

@@ -99,7 +99,12 @@ package enum NodeService {
                 host: host,
                 port: own.meshPort,
                 peers: peers(of: list, listed, join: join),
-                settings: try MeshSettings(configuration.mesh, keepalive: configuration.liveness.keepalive),
+                settings: try MeshSettings(
+                    configuration.mesh,
+                    keepalive: configuration.liveness.keepalive,
+                    // A node that is let go drains when it has heard of it.
+                    farewell: .milliseconds(configuration.drain.budget.milliseconds + 5000)
+                ),
                 logger: logger,
                 admit: { lobby.refusal(name: $0, node: $1) },
                 onEvent: { lobby.receive($0) }
@@ -171,10 +176,7 @@ package enum NodeService {
         let all = runtime.runtimes
         let shim = Shim(
             configuration: configuration,
-            members: listed.compactMap { node in
-                let id = node.id == name ? identity.node : list?.nodes.first { $0.name == node.id }?.id
-                return id.map { Shim.Member(id: $0, node: node) }
-            },
+            own: own,
             me: identity.node,
             runtimes: { all }
         )
@@ -496,6 +498,10 @@ package enum NodeService {
         settings.maxSubscriptions = max(1, configuration.limits.subscriptions / shards)
         settings.maxPatterns = configuration.resp.maxPatterns
         settings.replaceAfter = configuration.cluster.replaceAfter
+        settings.loadRule.hotShare = configuration.cluster.hotShare
+        settings.loadRule.hotRate = Double(configuration.cluster.hotRate)
+        settings.loadRule.hotAfter = configuration.cluster.hotAfter
+        settings.loadRule.autoBalance = configuration.cluster.autoBalance
         settings.parallelSyncs = configuration.cluster.parallelSyncs
         settings.transferRate = configuration.cluster.syncRate
         settings.historyLimit = configuration.limits.historyPage

@@ -107,7 +107,10 @@ final class ShardRuntime: @unchecked Sendable {
         let owners = broker.keyOwnerships()
         let mine = Set(owners.filter { $0.owner == broker.settings.node }.map(\.partition))
         keyOwnership.withLock { $0 = mine }
-        shim.observe(owners, peers: shard.index == 0 ? broker.status().peers : nil)
+        shim.observe(owners)
+        guard shard.index == 0 else { return }
+        let members = node.members.withLock { $0.nodes }
+        shim.observe(members, seen: node.seen.withLock { $0 }, peers: broker.status().peers)
     }
 
     func post(_ message: Message) {

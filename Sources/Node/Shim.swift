@@ -9,44 +9,40 @@ import Primitives
 import RESP
 import RESPServer
 import Rooms
+import SWIM
 
 extension Broker: RESPBroker {}
 
 /// The shim of a node: its shards, its listeners, and what they know of the cluster.
 final class Shim: Sendable {
     let node: RESPNode
-    private let members: [Member]
-    private let me: Int
+    private let configuration: ClusterConfiguration
+    private let me: NodeID
     private let state: RankedLock<State>
 
-    struct Member: Sendable {
-        var id: NodeID
-        var node: ClusterConfiguration.Node
-    }
-
     private struct State {
-        var partitions: [RESPTopology.KeyPartition]
-        var alive: Set<NodeID>
+        /// Who belongs to the cluster, this node included, in the order of their names.
+        var members: [RESPMember]
+        var partitions: [KeyOwnership]
     }
 
     init(
         configuration: ClusterConfiguration,
-        members: [Member],
+        own: ClusterConfiguration.Node,
         me: NodeID,
         runtimes: @escaping @Sendable () -> [ShardRuntime]
     ) {
-        self.members = members
-        self.me = members.firstIndex { $0.id == me } ?? 0
-        let none = RESPTopology.KeyPartition(owner: nil, replicas: [], epoch: 0)
-        state = RankedLock(
-            .registry,
-            State(partitions: Array(repeating: none, count: configuration.keys.partitions), alive: [me])
-        )
+        self.configuration = configuration
+        self.me = me
+        let partitions = (0..<configuration.keys.partitions).map {
+            KeyOwnership(partition: $0, owner: nil, term: 0, replicas: [])
+        }
+        state = RankedLock(.registry, State(members: [RESPMember(own, me)], partitions: partitions))
         let actions = RESPActions(
             snapshot: { for runtime in runtimes() { runtime.post(.call { $0.broker.saveKeys() }) } },
             lastSnapshot: { runtimes().map { $0.lastKeySnapshot.withLock { $0 } }.max() ?? 0 }
         )
-        node = RESPNode(settings: Shim.settings(configuration, own: members[self.me].node, me), actions: actions)
+        node = RESPNode(settings: Shim.settings(configuration, own: own, me), actions: actions)
     }
 
     private static func settings(
@@ -84,39 +80,90 @@ final class Shim: Sendable {
 
     // MARK: Topology
 
-    /// What a shard knows of the owners of its key partitions, a few times a second.
-    func observe(_ owners: [KeyOwnership], peers: [BrokerStatus.Peer]?) {
+    /// Who belongs to the cluster, where gossip says that they listen, and who is reached; a few times a second.
+    ///
+    /// A member that gossip does not know is where it was when it did, or where the file has it; one that nobody has
+    /// ever told of cannot be listed.
+    func observe(_ members: [ClusterNode], seen: [Member], peers: [BrokerStatus.Peer]) {
+        let alive = peers.filter { $0.isUp && !$0.isSuspected }.map(\.id)
         let topology = state.withLock { state -> RESPTopology in
-            if let peers {
-                state.alive = Set(peers.filter { $0.isUp && !$0.isSuspected }.map(\.id))
-                state.alive.insert(members[me].id)
+            let own = state.members.filter { $0.id == me }
+            let others = members.filter { $0.id != me }.compactMap { member -> RESPMember? in
+                let known =
+                    seen.first { $0.node == member.id }.map { RESPMember($0.metadata) }
+                    ?? state.members.first { $0.id == member.id }
+                    ?? configuration.node(id: member.name).map { RESPMember($0, member.id) }
+                guard var known else { return nil }
+                known.isAlive = alive.contains(member.id)
+                return known
             }
-            for row in owners where row.partition < state.partitions.count {
-                let owner = row.owner.flatMap { owner in members.firstIndex { $0.id == owner } }
-                state.partitions[row.partition] = RESPTopology.KeyPartition(
-                    owner: owner,
-                    replicas: row.replicas.compactMap { id in members.firstIndex { $0.id == id } }
-                        .filter { $0 != owner },
-                    epoch: row.term
-                )
-            }
-            return RESPTopology(
-                nodes: members.map { member in
-                    RESPTopology.Node(
-                        id: Shim.name(of: member.id),
-                        host: member.node.host,
-                        port: member.node.respPort,
-                        clusterPort: member.node.clusterPort,
-                        sentinelPort: member.node.sentinelPort,
-                        isAlive: state.alive.contains(member.id)
-                    )
-                },
-                me: me,
-                partitions: state.partitions,
-                epoch: state.partitions.map(\.epoch).max() ?? 0
-            )
+            state.members = (own + others).sorted { ($0.name, $0.id) < ($1.name, $1.id) }
+            return describe(state)
         }
         node.setTopology(topology)
+    }
+
+    /// What a shard knows of the owners of its key partitions, a few times a second.
+    func observe(_ owners: [KeyOwnership]) {
+        let topology = state.withLock { state -> RESPTopology in
+            for row in owners where row.partition < state.partitions.count { state.partitions[row.partition] = row }
+            return describe(state)
+        }
+        node.setTopology(topology)
+    }
+
+    private func describe(_ state: State) -> RESPTopology {
+        func index(_ node: NodeID) -> Int? { state.members.firstIndex { $0.id == node } }
+        return RESPTopology(
+            nodes: state.members.map { member in
+                RESPTopology.Node(
+                    id: Shim.name(of: member.id),
+                    host: member.host,
+                    port: member.port,
+                    clusterPort: member.clusterPort,
+                    sentinelPort: member.sentinelPort,
+                    isAlive: member.isAlive
+                )
+            },
+            me: index(me) ?? 0,
+            partitions: state.partitions.map { row in
+                RESPTopology.KeyPartition(
+                    owner: row.owner.flatMap(index),
+                    replicas: row.replicas.filter { $0 != row.owner }.compactMap(index),
+                    epoch: row.term
+                )
+            },
+            epoch: state.partitions.map(\.term).max() ?? 0
+        )
+    }
+}
+
+/// A node as Redis clients reach it.
+private struct RESPMember {
+    var id: NodeID
+    var name: String
+    var host: String
+    var port: Int
+    var clusterPort: Int
+    var sentinelPort: Int
+    var isAlive = true
+
+    init(_ node: ClusterConfiguration.Node, _ id: NodeID) {
+        self.id = id
+        name = node.id
+        host = node.host
+        port = node.respPort
+        clusterPort = node.clusterPort
+        sentinelPort = node.sentinelPort
+    }
+
+    init(_ metadata: MemberMetadata) {
+        id = metadata.node
+        name = metadata.name
+        host = metadata.host
+        port = Int(metadata.respPort)
+        clusterPort = Int(metadata.clusterPort)
+        sentinelPort = Int(metadata.sentinelPort)
     }
 }
 

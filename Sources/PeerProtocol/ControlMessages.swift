@@ -44,6 +44,24 @@ package enum ControlReply: Equatable, Sendable {
     }
 }
 
+/// What the owner of a partition does for it in a second.
+package struct PartitionLoad: Equatable, Sendable {
+    package var partition: PartitionID
+    /// Publishes, units of commands on keys, and reads of keys.
+    package var operations: UInt64
+    /// Of what these brought.
+    package var bytes: UInt64
+
+    package init(partition: PartitionID, operations: UInt64, bytes: UInt64) {
+        self.partition = partition
+        self.operations = operations
+        self.bytes = bytes
+    }
+
+    /// One number to compare by: a KiB counts as much as an operation.
+    package var weight: Double { Double(operations) + Double(bytes) / 1024 }
+}
+
 extension ByteWriter {
     mutating func write(_ request: ControlRequest) {
         switch request {
@@ -122,6 +140,18 @@ extension PeerDecoder {
         case 4: return .unavailable(try reader.readString(limit: 4096, "refusal"))
         case let other: throw .unknown(field: "control reply", value: UInt64(other))
         }
+    }
+
+    mutating func partitionLoads() throws(DecodeError) -> [PartitionLoad] {
+        let count = try elements(atLeast: 3, "loads")
+        var loads: [PartitionLoad] = []
+        loads.reserveCapacity(count)
+        for _ in 0..<count {
+            let partition = try partition()
+            let operations = try reader.readVarint()
+            loads.append(PartitionLoad(partition: partition, operations: operations, bytes: try reader.readVarint()))
+        }
+        return loads
     }
 
     private mutating func replicaList() throws(DecodeError) -> [NodeID] {

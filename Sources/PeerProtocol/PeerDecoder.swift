@@ -43,6 +43,7 @@ struct PeerDecoder {
         case .owners: return .owners(try ownerships())
         case .keepalive: return .keepalive
         case .standing: return .standing(mayLead: try flag("standing"))
+        case .loads: return .loads(try partitionLoads())
         case .snapshotChunk: return .snapshotChunk(try snapshotChunk())
         case .snapshotProgress:
             let group = try group()

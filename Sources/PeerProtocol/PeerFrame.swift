@@ -5,7 +5,7 @@ import Primitives
 /// Integers are varints where small values are common and fixed little-endian where they are not (identifiers, epochs).
 package enum PeerFrame {
     /// Raised whenever a byte changes its meaning; links of different versions refuse each other.
-    package static let version: UInt16 = 1
+    package static let version: UInt16 = 2
     /// Bytes of the length in front.
     package static let prefixBytes = 4
     /// The default bound of a frame, prefix included.
@@ -69,6 +69,7 @@ enum PeerTag: UInt8 {
     case controlRequest = 29
     case controlReply = 30
     case standing = 31
+    case loads = 32
 
     /// The message keeps slices of the array that it was decoded from.
     var keepsSlices: Bool {
@@ -79,7 +80,7 @@ enum PeerTag: UInt8 {
             true
         case .raft, .published, .publishRefused, .owners, .keepalive, .snapshotProgress, .snapshotRequest,
             .keyResults, .keyReadReply, .keyServed, .patterns, .noted, .received, .retireRequest, .retire,
-            .controlRequest, .controlReply, .standing:
+            .controlRequest, .controlReply, .standing, .loads:
             false
         }
     }

@@ -53,6 +53,7 @@ extension PeerMessage {
         case .owners: .owners
         case .keepalive: .keepalive
         case .standing: .standing
+        case .loads: .loads
         case .snapshotChunk: .snapshotChunk
         case .snapshotProgress: .snapshotProgress
         case .snapshotRequest: .snapshotRequest
@@ -113,6 +114,13 @@ extension PeerMessage {
             }
         case .keepalive: break
         case .standing(let mayLead): writer.write(UInt8(mayLead ? 1 : 0))
+        case .loads(let loads):
+            writer.writeVarint(UInt64(loads.count))
+            for load in loads {
+                writer.write(load.partition)
+                writer.writeVarint(load.operations)
+                writer.writeVarint(load.bytes)
+            }
         case .snapshotChunk(let chunk): chunk.encode(into: &writer)
         case .snapshotProgress(let group, let index, let received):
             writer.write(group)

@@ -67,7 +67,7 @@ extension PeerMessage {
         case .uninterested(let partition, _): partition
         case .publications(let partition, _, _, _): partition
         case .acknowledge(let partition, _): partition
-        case .owners, .keepalive, .standing: nil
+        case .owners, .keepalive, .standing, .loads: nil
         case .snapshotChunk(let chunk): chunk.group.partition
         case .snapshotProgress(let group, _, _): group.partition
         case .snapshotRequest(let group): group.partition

@@ -34,6 +34,8 @@ package enum PeerMessage: Equatable, Sendable {
     case keepalive
     /// Whether the sender takes leaderships: not while it leaves. Until it says so, it does.
     case standing(mayLead: Bool)
+    /// What the sender does for the partitions that it owns, each second, to the control group's leader.
+    case loads([PartitionLoad])
 
     /// Part of a snapshot transfer, leader to follower.
     case snapshotChunk(SnapshotChunk)

@@ -240,7 +240,7 @@ package final class Backplane {
         case .fetch(let hub, let fetch): self.fetch(hub, fetch)
         case .acknowledge(_, let update): acknowledge(update)
         // A hub is told these, and asks none of them.
-        case .published, .registered, .publications, .fetched, .resumed, .roomReset, .control, .emptied: break
+        case .published, .registered, .publications, .fetched, .resumed, .roomReset, .control, .emptied, .loads: break
         // Nobody counts subscribers in Redis mode, and there is no shim: its clients speak to Redis itself.
         case .subscriberCount, .patterns, .announceCounted, .channelQuery, .keyUnit, .keyRead, .cancelWait, .keys,
             .served, .counted, .channelReply, .received, .patternPublications:

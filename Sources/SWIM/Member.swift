@@ -44,7 +44,10 @@ package struct MemberMetadata: Equatable, Sendable {
     package let host: String
     package let meshPort: UInt16
     package let gatewayPort: UInt16
+    /// Redis clients, by face; 0: the node has no such listener.
     package let respPort: UInt16
+    package let clusterPort: UInt16
+    package let sentinelPort: UInt16
     package let adminPort: UInt16
     package let zone: String
     /// The share of partitions, 1...100.
@@ -79,6 +82,8 @@ package struct MemberMetadata: Equatable, Sendable {
         meshPort: UInt16,
         gatewayPort: UInt16 = 0,
         respPort: UInt16 = 0,
+        clusterPort: UInt16 = 0,
+        sentinelPort: UInt16 = 0,
         adminPort: UInt16 = 0,
         zone: String = "",
         weight: UInt8 = 1,
@@ -108,6 +113,8 @@ package struct MemberMetadata: Equatable, Sendable {
         self.meshPort = meshPort
         self.gatewayPort = gatewayPort
         self.respPort = respPort
+        self.clusterPort = clusterPort
+        self.sentinelPort = sentinelPort
         self.adminPort = adminPort
         self.zone = zone
         self.weight = weight

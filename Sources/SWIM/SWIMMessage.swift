@@ -81,6 +81,8 @@ extension MemberMetadata {
         writer.write(meshPort)
         writer.write(gatewayPort)
         writer.write(respPort)
+        writer.write(clusterPort)
+        writer.write(sentinelPort)
         writer.write(adminPort)
         writer.writeString(zone)
         writer.write(weight)
@@ -97,6 +99,8 @@ extension MemberMetadata {
         let meshPort = try reader.read(UInt16.self)
         let gatewayPort = try reader.read(UInt16.self)
         let respPort = try reader.read(UInt16.self)
+        let clusterPort = try reader.read(UInt16.self)
+        let sentinelPort = try reader.read(UInt16.self)
         let adminPort = try reader.read(UInt16.self)
         let zone = try reader.readString(limit: maxZoneBytes, "member zone")
         let weight = try reader.readByte()
@@ -112,6 +116,8 @@ extension MemberMetadata {
             meshPort: meshPort,
             gatewayPort: gatewayPort,
             respPort: respPort,
+            clusterPort: clusterPort,
+            sentinelPort: sentinelPort,
             adminPort: adminPort,
             zone: zone,
             weight: weight,
@@ -274,7 +280,7 @@ extension SWIMMessage {
 /// A datagram or a stream frame: a version, the sender, and messages up to the end.
 struct SWIMPacket: Equatable, Sendable {
     /// What this build speaks. Anything else is refused as a whole.
-    static let version: UInt8 = 1
+    static let version: UInt8 = 2
 
     var sender: NodeID
     var messages: [SWIMMessage]

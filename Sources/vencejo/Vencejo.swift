@@ -13,9 +13,9 @@ struct Vencejo: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             ServeCommand.self, ClusterCommand.self, PublishCommand.self, SubscribeCommand.self, HistoryCommand.self,
-            StatusCommand.self, EventsCommand.self, DrainCommand.self, UndrainCommand.self, RebalanceCommand.self,
-            MoveCommand.self, LeaveCommand.self, ForgetCommand.self, WeightCommand.self, KeysCommand.self,
-            RecoverCommand.self, LogCommand.self, ConfigCommand.self,
+            StatusCommand.self, EventsCommand.self, HotCommand.self, DrainCommand.self, UndrainCommand.self,
+            RebalanceCommand.self, MoveCommand.self, LeaveCommand.self, ForgetCommand.self, WeightCommand.self,
+            KeysCommand.self, RecoverCommand.self, LogCommand.self, ConfigCommand.self,
         ]
     )
 }

@@ -89,6 +89,26 @@ import Testing
         load.check()
     }
 
+    @Test("CL-13 what is left of a replica that was removed is not called damaged, and is filled where it is needed")
+    func remains() throws {
+        var left = RestoredReplica(hardState: HardState(term: 3, vote: NodeID(1), commit: 0), isFaulty: true)
+        let damaged = left
+        left.isRemoved = true
+        let groups = (0..<2).map { GroupID(partition: PartitionID(UInt32($0))) }
+        let cluster = try MiniCluster(restored: [(groups[0], left), (groups[1], damaged)])
+        cluster.run(milliseconds: 10_000)
+        var told: [GroupID: String] = [:]
+        for (_, event) in cluster.events {
+            switch event {
+            case .replicaRemains(let group): told[group, default: ""] += "remains"
+            case .replicaFaulty(let group): told[group, default: ""] += "damaged"
+            case .snapshotInstalled(let group, _): told[group, default: ""] += ", filled"
+            default: break
+            }
+        }
+        #expect(told == [groups[0]: "remains, filled", groups[1]: "damaged, filled"])
+    }
+
     @Test("CL-01 a single node grows into three, and three into five, without a restart")
     func growth() throws {
         let cluster = try MiniCluster(nodes: 1, partitions: 8) { $0.replicationFactor = 3 }

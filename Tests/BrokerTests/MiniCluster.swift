@@ -35,7 +35,13 @@ final class MiniCluster {
         NamespacePolicy(prefix: Array("short:".utf8), retentionMilliseconds: 500),
     ])
 
-    init(nodes: Int = 3, partitions: Int = 4, adjust: (inout BrokerSettings) -> Void = { _ in }) throws {
+    /// - Parameter restored: what the first node finds on its disk.
+    init(
+        nodes: Int = 3,
+        partitions: Int = 4,
+        restored: [(GroupID, RestoredReplica)] = [],
+        adjust: (inout BrokerSettings) -> Void = { _ in }
+    ) throws {
         ids = (1...nodes).map { NodeID(UInt64($0)) }
         let list = ids.map { ClusterNode(id: $0, name: "n\($0)") }
         for id in ids {
@@ -50,7 +56,8 @@ final class MiniCluster {
             )
             adjust(&settings)
             self.settings[id] = settings
-            brokers[id] = try Broker(settings: settings, restored: [], now: now, wall: wall)
+            let found = id == ids[0] ? restored : []
+            brokers[id] = try Broker(settings: settings, restored: found, now: now, wall: wall)
         }
         for a in ids { for b in ids where a != b { brokers[a]?.onPeerUp(b) } }
     }

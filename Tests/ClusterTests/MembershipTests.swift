@@ -191,6 +191,24 @@ extension RealProcesses {
             }
         }
 
+        @Test(
+            "CL-01 CL-11 nodes whose files list only themselves find each other's gossip after all were down",
+            .timeLimit(.minutes(3))
+        )
+        func strangersToTheirFiles() async throws {
+            try await ProcessCluster.run(Self.options(1, of: 2, partitions: 4)) { cluster in
+                try await Self.form(cluster)
+                try cluster.start(1, join: 0)
+                try await Self.settle(cluster, [0, 1])
+                for index in [0, 1] { await cluster.kill(index) }
+                // `--join` was for the first start. Neither file names the other node.
+                let own = cluster.directory + "/n2.toml"
+                try cluster.start(1, arguments: ["serve", "--config", own])
+                try cluster.start(0)
+                try await Self.settle(cluster, [0, 1])
+            }
+        }
+
         // MARK: Leave
 
         @Test(

@@ -264,7 +264,7 @@ import Testing
                 #expect(try await node.live() == ["a", "b"])
             }
             // What is sealed and means nothing does not get further than the core's decoder.
-            try RawSocket(port: target.port, isDatagram: true).send(try seal.seal([1, 2, 3], for: .datagram))
+            try RawSocket(port: target.port, isDatagram: true).send(try seal.seal([2, 2, 3], for: .datagram))
             #expect(try await eventually { try await target.counters().decodeErrors == 1 })
         }
     }

@@ -91,8 +91,9 @@ import Testing
             other = identity("b", cluster: "elsewhere")
             reason = "cluster 'test', this node belongs to 'elsewhere'"
         default:
-            other = identity("b", version: 2)
-            reason = "protocol version 1, this node speaks 2"
+            let (mine, later) = (PeerFrame.version, PeerFrame.version + 1)
+            other = identity("b", version: later)
+            reason = "protocol version \(mine), this node speaks \(later)"
         }
         let (a, b, _) = try await pair(identity("a"), other)
         #expect(await eventually { b.seen { $0.refusals.contains(reason) } })

@@ -123,6 +123,8 @@ struct RandomMessages {
         case 34: return .controlReply(token: number(), .accepted)
         case 35: return .controlReply(token: number(), .refused("no: \(number())"))
         case 36: return .standing(mayLead: flip())
+        case 37:
+            return .loads(list(20) { .init(partition: $0.partition(), operations: $0.number(), bytes: $0.number()) })
         case 38: return .controlReply(token: number(), .notMember)
         default:
             let moves = list(20) { source in

@@ -21,6 +21,8 @@ struct CodecTests {
             meshPort: UInt16(truncatingIfNeeded: random.next()),
             gatewayPort: UInt16(truncatingIfNeeded: random.next()),
             respPort: UInt16(truncatingIfNeeded: random.next()),
+            clusterPort: UInt16(truncatingIfNeeded: random.next()),
+            sentinelPort: UInt16(truncatingIfNeeded: random.next()),
             adminPort: UInt16(truncatingIfNeeded: random.next()),
             zone: randomText(&random, upTo: 64),
             weight: UInt8(random.below(100) + 1),
@@ -146,10 +148,10 @@ struct CodecTests {
     func refused() {
         var conversation = Conversation(members: 3)
         var bytes = encoded([.down(accusation(2, from: 3))], sender: 3)
-        bytes[0] = 2
+        bytes[0] = SWIMPacket.version + 1
         conversation.receive(bytes, from: address(3))
         #expect(conversation.node.counters.unknownVersions == 1 && conversation.node.counters.decodeErrors == 0)
-        bytes[0] = 1
+        bytes[0] = SWIMPacket.version
         conversation.receive(bytes + [0], from: address(3))
         conversation.receive(Array(bytes.dropLast()), from: address(3))
         conversation.receive([], from: address(3))

@@ -65,8 +65,8 @@ extension Simulation {
     func letGo(_ node: SimulatedNode) -> Bool {
         guard let control = latestControl, control.version > 0 else { return false }
         if control.member(node.id) != nil {
+            if !node.hasBelonged, node.isSpare { sometimes.note(.nodeJoined) }
             node.hasBelonged = true
-            if node.isSpare { sometimes.note(.nodeJoined) }
             return false
         }
         guard node.hasBelonged, !node.isOutside else { return false }

@@ -69,7 +69,7 @@ extension Simulation {
 
     private func isForControl(_ message: PeerMessage) -> Bool {
         switch message {
-        case .owners, .keepalive, .standing: false
+        case .owners, .keepalive, .standing, .loads: false
         default: true
         }
     }

@@ -251,7 +251,8 @@ extension Simulation {
         case .replicaRemoved: sometimes.note(.replicaRemoved)
         case .placementApplied(let epoch, _): if epoch > 1 { sometimes.note(.replaced) }
         case .lostOwnership, .controlLeader, .peerSuspected, .peerRecovered, .degraded, .restored, .members,
-            .joinRefused, .recovered, .left:
+            .joinRefused, .recovered, .left, .replicaRemains, .partitionHot, .partitionCool, .loadUneven, .loadEven,
+            .leadershipMoved:
             break
         }
     }

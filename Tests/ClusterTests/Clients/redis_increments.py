@@ -2,13 +2,15 @@
 
     redis_increments.py SECONDS direct|sentinel|cluster PORT [PORT ...]
 
-Prints one line of JSON: increments acknowledged, errors, the longest silence in seconds, and the sum of the counters
-at the end. A client that saw an error goes on with the next increment and never repeats one blindly, so redis-py's own
-retries are switched off. Which node an increment goes to is up to redis-py: `direct` keeps to its port, `sentinel` asks
-the Sentinels at the ports for the master, `cluster` follows the slots, and has a counter in many of them.
+Ends after SECONDS, or sooner at SIGTERM. Prints one line of JSON: increments acknowledged, errors, the longest silence
+in seconds, and the sum of the counters at the end. A client that saw an error goes on with the next increment and never
+repeats one blindly, so redis-py's own retries are switched off. Which node an increment goes to is up to redis-py:
+`direct` keeps to its port, `sentinel` asks the Sentinels at the ports for the master, `cluster` follows the slots, and
+has a counter in many of them.
 """
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -24,6 +26,8 @@ kind = sys.argv[2]
 ports = [int(port) for port in sys.argv[3:]]
 counters = [f"counter:{number}" for number in range(16)] if kind == "cluster" else ["counter"]
 lock = threading.Lock()
+stopped = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopped.set())
 values, errors, silences = [], [], []
 
 
@@ -45,7 +49,7 @@ def work(port):
     longest = 0.0
     end = last + seconds
     number = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end and not stopped.is_set():
         key = counters[number % len(counters)]
         number += 1
         try:
