@@ -207,7 +207,7 @@ let package = Package(
         tests("KeysTests", ["Keys", "RESP", "Primitives"]),
         tests("WebSocketTests", ["WebSocket", "Primitives"]),
         tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
-        tests("RaftTests", ["Raft", "Primitives"], resources: [.copy("Scripts")]),
+        tests("RaftTests", ["OwnThread", "Raft", "Primitives"], resources: [.copy("Scripts")]),
         tests("LogStorageTests", ["Locks", "LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
         tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Keys", "Primitives"]),
         tests(
@@ -249,8 +249,11 @@ let package = Package(
         tests("BenchTests", ["bench", "HistoryChecker", "Primitives"]),
         tests("RoomsTests", ["Rooms", "Primitives"]),
         tests("PlacementTests", ["Placement", "Primitives"]),
-        tests("SWIMTests", ["SWIM", "Primitives"]),
-        tests("BrokerTests", ["Broker", "Placement", "PeerProtocol", "Rooms", "Raft", "Keys", "Primitives"]),
+        tests("SWIMTests", ["OwnThread", "SWIM", "Primitives"]),
+        tests(
+            "BrokerTests",
+            ["OwnThread", "Broker", "Placement", "PeerProtocol", "Rooms", "Raft", "Keys", "Primitives"]
+        ),
         tests(
             "RedisBackplaneTests",
             ["RedisBackplane", "RESP", "Broker", "PeerProtocol", "Rooms", "Primitives"]

@@ -181,8 +181,8 @@ extension Broker {
         send(.retire(group, epoch: table.epoch, term: replica.servingTerm), to: node)
     }
 
-    /// The group's leader does without this replica: it is removed, but for its vote. Not by the word of a leader who has
-    /// not heard of a later one, to whom this replica has acknowledged entries.
+    /// The group's leader does without this replica: it is removed, but for its vote. Not by the word of a leader who
+    /// has not heard of a later one, to whom this replica has acknowledged entries.
     func receiveRetire(_ group: GroupID, epoch: UInt64, term: Term) {
         guard let partition = group.partition, let replica = replica(group), let table = placement,
             table.epoch <= epoch, replica.raft.lastTerm <= term, !table.replicas(of: partition).contains(settings.node),

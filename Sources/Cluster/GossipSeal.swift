@@ -29,10 +29,10 @@ package enum GossipRefusal: String, Error, CaseIterable, Sendable {
 ///
 /// A packet that is played again is taken again. Every claim about a member carries the member's incarnation, and one
 /// that is not newer than what is known changes nothing; an acknowledgement counts only for the probe whose number it
-/// has, while that is under way; a probe or a comparison of all that is known is answered once more, to the address that
-/// it came from, in about as many bytes. What remains: a member's load and newest placement, which nothing is decided by
-/// but where new clients go, may be old for a second; and a member that was forgotten may be listed until it is found
-/// dead. So a window of numbers per sender, which would have to survive restarts, is not kept.
+/// has, while that is under way; a probe or a comparison of all that is known is answered once more, to the address
+/// that it came from, in about as many bytes. What remains: a member's load and newest placement, which nothing is
+/// decided by but where new clients go, may be old for a second; and a member that was forgotten may be listed until it
+/// is found dead. So a window of numbers per sender, which would have to survive restarts, is not kept.
 package struct GossipSeal: Sendable {
     package static let magic: UInt8 = 0xb6
     package static let version: UInt8 = 1

@@ -105,8 +105,8 @@ actor NodeDrain {
         return .done(#"{"state":"serving"}"#)
     }
 
-    /// For the node's end: returns when it is empty. A drain that is under way has the usual budget from now on at most:
-    /// whoever stops the process waits no longer.
+    /// For the node's end: returns when it is empty. A drain that is under way has the usual budget from now on at
+    /// most: whoever stops the process waits no longer.
     func finish() async {
         isStopping = true
         begin(settings.budget)

@@ -296,8 +296,8 @@ package enum NodeService {
         logger.notice("node has stopped", metadata: ["node": "\(name)"])
     }
 
-    /// Whether the disk has ever lost records without a trace of whose they were. For good: a group that is not on it then
-    /// may have been.
+    /// Whether the disk has ever lost records without a trace of whose they were. For good: a group that is not on it
+    /// then may have been.
     private static func hasLostRecords<D: Disk>(
         _ recovery: Recovery,
         _ store: LogStore<D>,

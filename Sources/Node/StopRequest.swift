@@ -2,8 +2,8 @@ import Glibc
 import Logging
 import UnixSignals
 
-/// A node is asked to end: by SIGTERM or SIGINT, by its task's cancellation, or because it was let go. A signal after the
-/// first ends the process: whoever sends it does not want to wait for clients.
+/// A node is asked to end: by SIGTERM or SIGINT, by its task's cancellation, or because it was let go. A signal after
+/// the first ends the process: whoever sends it does not want to wait for clients.
 struct StopRequest: Sendable {
     private let requests: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation

@@ -1,10 +1,11 @@
 import Broker
+import OwnThread
 import PeerProtocol
 import Primitives
 import Rooms
 import Testing
 
-@Suite struct BrokerTests {
+@Suite(.ownThread(nice: 5)) struct BrokerTests {
     @Test("P-04 a message published on one node reaches a subscriber on another, with its place in the room")
     func publishAcrossNodes() throws {
         let cluster = try MiniCluster()

@@ -1,9 +1,10 @@
 import Broker
+import OwnThread
 import Primitives
 import Rooms
 import Testing
 
-@Suite
+@Suite(.ownThread(nice: 5))
 struct ChannelTests {
     /// A cluster where every partition has an owner, and one client per node.
     static func start(_ adjust: (inout BrokerSettings) -> Void = { _ in }) throws -> (MiniCluster, [MiniClient]) {

@@ -1,4 +1,5 @@
 import Broker
+import OwnThread
 import Primitives
 import Rooms
 import Testing
@@ -117,7 +118,7 @@ import Testing
     }
 }
 
-@Suite struct ResignationTests {
+@Suite(.ownThread(nice: 5)) struct ResignationTests {
     @Test("LB-07 a node that resigns soon leads nothing, is given nothing back, and all that is published is kept")
     func resign() throws {
         let cluster = try MiniCluster(partitions: 8)

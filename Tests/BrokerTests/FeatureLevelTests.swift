@@ -1,3 +1,4 @@
+import OwnThread
 import Placement
 import Primitives
 import Raft
@@ -6,7 +7,7 @@ import Testing
 @testable import Broker
 
 /// The formats that a cluster may use: those that all of its nodes can read.
-@Suite struct FeatureLevelTests {
+@Suite(.ownThread(nice: 5)) struct FeatureLevelTests {
     private func levels(_ cluster: MiniCluster, _ numbers: [Int]) -> [UInt16] {
         numbers.map { cluster.broker($0).control.featureLevel }
     }

@@ -1,9 +1,10 @@
 import Broker
 import Keys
+import OwnThread
 import Primitives
 import Testing
 
-@Suite
+@Suite(.ownThread(nice: 5))
 struct KeyTests {
     static func start() throws -> (MiniCluster, [MiniClient]) {
         try ChannelTests.start { $0.keyPartitions = 1 }

@@ -1,3 +1,4 @@
+import OwnThread
 import PeerProtocol
 import Placement
 import Primitives
@@ -7,7 +8,7 @@ import Testing
 
 @testable import Broker
 
-@Suite struct LoadTests {
+@Suite(.ownThread(nice: 5)) struct LoadTests {
     private func load(_ partition: Int, _ operations: UInt64, bytes: UInt64 = 0) -> PartitionLoad {
         PartitionLoad(partition: PartitionID(UInt32(partition)), operations: operations, bytes: bytes)
     }

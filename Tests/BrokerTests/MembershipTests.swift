@@ -1,4 +1,5 @@
 import Broker
+import OwnThread
 import PeerProtocol
 import Placement
 import Primitives
@@ -7,7 +8,7 @@ import Rooms
 import Testing
 
 /// Nodes that come and go while messages flow; on a perfect network, so that only the rules are watched.
-@Suite struct MembershipTests {
+@Suite(.ownThread(nice: 5)) struct MembershipTests {
     /// Publishes to some rooms all the time, and knows what must come of it.
     private final class Load {
         let cluster: MiniCluster

@@ -1,3 +1,4 @@
+import OwnThread
 import PeerProtocol
 import Placement
 import Primitives
@@ -8,7 +9,7 @@ import Testing
 @testable import Broker
 
 /// A cluster that has lost the majority of some groups for good goes on from what the survivors have.
-@Suite struct RecoveryTests {
+@Suite(.ownThread(nice: 5)) struct RecoveryTests {
     private static let ids = (1...5).map { NodeID(UInt64($0)) }
     private static let nodes = ids.map { ClusterNode(id: $0, name: "n\($0)") }
 

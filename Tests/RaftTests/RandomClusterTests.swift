@@ -1,10 +1,11 @@
 import Foundation
+import OwnThread
 import Primitives
 import Raft
 import Testing
 
 /// Small clusters under random faults, each fully determined by its seed.
-@Suite("Random clusters")
+@Suite("Random clusters", .ownThread(nice: 5))
 struct RandomClusterTests {
     static var seedsPerShape: Int {
         ProcessInfo.processInfo.environment["VENCEJO_RAFT_SEEDS"].flatMap { Int($0) } ?? 60

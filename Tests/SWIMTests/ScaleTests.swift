@@ -1,3 +1,4 @@
+import OwnThread
 import Primitives
 import SWIM
 import Testing
@@ -33,7 +34,7 @@ private struct Traffic {
     }
 }
 
-@Suite("Clusters by size", .serialized)
+@Suite("Clusters by size", .serialized, .ownThread(nice: 5))
 struct ScaleTests {
     private func settled(_ count: Int, seed: UInt64, settings: SWIMSettings = SWIMSettings()) -> VirtualNetwork {
         let network = VirtualNetwork(count, seed: seed, settings: settings)

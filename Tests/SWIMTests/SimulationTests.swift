@@ -1,8 +1,9 @@
+import OwnThread
 import Primitives
 import SWIM
 import Testing
 
-@Suite("Simulated clusters")
+@Suite("Simulated clusters", .ownThread(nice: 5))
 struct ClusterSimulationTests {
     private func cluster(_ count: Int, seed: UInt64, settings: SWIMSettings = SWIMSettings()) -> VirtualNetwork {
         let network = VirtualNetwork(count, seed: seed, settings: settings)
