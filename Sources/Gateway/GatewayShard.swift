@@ -553,16 +553,4 @@ package final class GatewayShard: @unchecked Sendable {
         }
         finishInput()
     }
-
-    /// Closes one user's sessions; returns how many.
-    package func disconnect(user: [UInt8], _ reason: Disconnect = .forceDisconnect) -> Int {
-        readClocks()
-        var count = 0
-        for case let connection? in connections where connection.session != nil && connection.user == user {
-            connection.close(reason)
-            count += 1
-        }
-        finishInput()
-        return count
-    }
 }
