@@ -387,8 +387,8 @@ extension Broker {
         replica.lastSnapshotIndex = index
         // What a retained message, the snapshot's tail or a transfer under way still needs stays.
         var below = min(replica.state?.logFloor ?? .max, index + 1)
-        // A follower that is a little behind catches up from the log, not by a snapshot; one that answers may be further
-        // behind: else a slow one that has just been filled would have to be filled again, and again.
+        // A follower that is a little behind catches up from the log, not by a snapshot. One that answers may be
+        // further behind: else a slow one that has just been filled would have to be filled again, and again.
         if replica.keys != nil { below -= min(below - 1, settings.snapshotEntries / 2) }
         let longest = index - min(index, max(64, settings.snapshotEntries * 4))
         for peer in replica.raft.status().peers where peer.isRecentlyActive && peer.state == .replicate {

@@ -63,7 +63,9 @@ package struct LoadBalance: Sendable {
         guard let most = nodes.max(by: { ($0.relative, $1.id) < ($1.relative, $0.id) }) else { return nil }
         let total = nodes.reduce(0) { sum, node in sum + node.loads.reduce(0) { $0 + $1.weight } }
         guard total >= rule.hotRate else { return nil }
-        let mean = nodes.reduce(0) { $0 + $1.relative } / Double(nodes.count)
+        // Who has given everything away and takes nothing is no measure for the others.
+        let carrying = nodes.filter { $0.isAble || !$0.loads.isEmpty }
+        let mean = carrying.reduce(0) { $0 + $1.relative } / Double(max(1, carrying.count))
         return (most.relative / mean - 1, most.id)
     }
 

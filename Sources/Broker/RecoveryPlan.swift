@@ -37,7 +37,8 @@ package enum RecoveryRefusal: Error, Equatable, Sendable, CustomStringConvertibl
 /// higher one it comes from a leader that had all that was committed before (leader completeness, Raft 5.4.3). That
 /// node appends to its log, in a term that nobody has voted in, that it alone votes (`MembershipChange.recover`), and
 /// that rooms begin new epochs; all of it, with the log's end so far, is committed there. Copies of other survivors
-/// follow by ordinary Raft: the new leader makes them learners, and their ends give way.
+/// are discarded but for their votes: among the old members they could elect, and commit what that node has not. The
+/// new leader takes them in as learners, and fills them.
 ///
 /// When any group is rewritten the control group is too, and forgets the nodes that were lost: their disks would be a
 /// majority of the old members, should they come back.
@@ -162,16 +163,20 @@ package struct RecoveryPlan: Equatable, Sendable {
         random: inout Xoshiro256
     ) -> Rewrite {
         var rewrite = Rewrite()
+        func discard(_ group: GroupID) {
+            if report.copies.contains(where: { $0.group == group }) { rewrite.discarded.append(group) }
+        }
         for group in groups {
             let last: LogIndex
             switch group.outcome {
             case .goesOn(report.node): last = group.copy?.lastIndex ?? 0
             case .beginsEmpty(report.node):
                 last = 0
-                if report.copies.contains(where: { $0.group == group.id && $0.lastIndex > 0 }) {
-                    rewrite.discarded.append(group.id)
-                }
-            default: continue
+                discard(group.id)
+            case .goesOn, .beginsEmpty:
+                discard(group.id)
+                continue
+            case .unchanged: continue
             }
             var entries = [
                 Entry(

@@ -9,6 +9,10 @@
 #include <openssl/x509v3.h>
 
 // Macros of OpenSSL, which Swift does not see.
+static inline long vencejo_tls_require_1_3(SSL_CTX *context) {
+    return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+}
+
 static inline long vencejo_tls_require_1_2(SSL_CTX *context) {
     return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
 }

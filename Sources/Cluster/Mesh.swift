@@ -406,6 +406,6 @@ package final class Mesh: @unchecked Sendable {
         }
         refusalBudget -= 1
         logger.warning("handshake refused", metadata: ["address": "\(link.address)", "reason": "\(reason)"])
-        onEvent(.refused(address: link.address, reason: reason))
+        onEvent(.refused(address: link.address, reason: reason, isStranger: link.isStranger))
     }
 }

@@ -37,6 +37,8 @@ final class MeshLink: ByteStreamHandler {
     private(set) var reason: String?
     /// The reason was a refusal, of either side.
     private(set) var isRefusal = false
+    /// The refusal came from a dialler that had not proven the secret.
+    private(set) var isStranger = false
 
     private let mesh: Mesh
     /// Where the mesh has certificates; everything goes through it.
@@ -136,6 +138,7 @@ final class MeshLink: ByteStreamHandler {
         case (_, .refusal(let why)):
             reason = "refused by the peer: \(MeshLink.printable(why))"
             isRefusal = true
+            isStranger = role == .acceptor && state != .awaitingReady
             state = .ended
             stream.close()
             mesh.handshakeEnded(self)

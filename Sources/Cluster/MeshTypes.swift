@@ -60,8 +60,9 @@ package enum MeshEvent: Sendable {
     /// The link is gone, and perhaps messages of either direction with it: both sides go on from their positions.
     case down(NodeID, name: String, reason: String)
     case message(from: NodeID, PeerMessage)
-    /// A handshake ended in a refusal, by this side or by the other. At most a few a second are told.
-    case refused(address: String, reason: String)
+    /// A handshake ended in a refusal, by this side or by the other. At most a few a second are told. `isStranger`: the
+    /// words are those of somebody who connected and has not proven the secret.
+    case refused(address: String, reason: String, isStranger: Bool)
 }
 
 /// Bounds and times of a mesh.

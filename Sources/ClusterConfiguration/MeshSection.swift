@@ -50,7 +50,7 @@ extension ClusterConfiguration.Mesh {
             limit: 4096,
             mayBeEmpty: true,
             "File (PEM) with the certificate of the authority that signs the nodes' certificates, and only those. "
-                + "With tls_certificate and tls_key links speak TLS 1.2 or newer, and who shows no such certificate "
+                + "With tls_certificate and tls_key links speak TLS 1.3, and who shows no such certificate "
                 + "is refused."
         ),
         .text(

@@ -3,6 +3,7 @@ import ClusterConfiguration
 import EventLoops
 import LogFormat
 import LogStorage
+import Logging
 import Placement
 import Primitives
 import Raft
@@ -28,7 +29,10 @@ package struct NodeRecovery {
         self.store = store
         let identity = try NodeIdentity.load(from: store)
         let formation = try Formation.load(from: store, own: name, node: identity.node)
-        try MemberList.load(from: store, own: name, node: identity.node)?.checkFeatureLevel()
+        let list = try MemberList.load(from: store, own: name, node: identity.node)
+        try list?.checkFeatureLevel()
+        // Whoever opens the log finds it whole the next time: what it lacks is written down first.
+        _ = try NodeService.hasLostRecords(recovery, store, hasRunBefore: list != nil, Logger(label: name))
         let founders = formation.map { made in made.expected.compactMap { made.members[$0] } } ?? []
         let voters = Array(founders.prefix(Broker.controlVotersMax))
         let base = Membership(voters: voters, learners: founders.filter { !voters.contains($0) })

@@ -108,9 +108,9 @@ final class NodeRuntime: @unchecked Sendable {
             } else {
                 runtimes[0].deliver(.peer(node, message))
             }
-        case .refused(let address, let reason):
+        case .refused(let address, let reason, let isStranger):
             logger.warning("mesh connection refused", metadata: ["address": "\(address)", "reason": "\(reason)"])
-            guard reason.contains(MemberList.givenUp) else { return }
+            guard reason.contains(MemberList.givenUp), !isStranger else { return }
             if reason.hasPrefix(MemberList.givenUp) {
                 events.append(kind: "member", "refused a link: \(reason)")
             } else if MonotonicClock.now() - started < NodeRuntime.returning {
@@ -155,6 +155,10 @@ final class NodeRuntime: @unchecked Sendable {
         let before = members.withLock { $0 }
         var list = said
         list.gossip = before.gossip
+        // A log that is replayed, or is behind, says again what was before: neither is ever taken back.
+        list.featureLevel = max(list.featureLevel, before.featureLevel)
+        list.former = (before.former.filter { old in !list.former.contains { $0.id == old.id } } + list.former)
+            .suffix(ControlState.formerNodesMax)
         list.learn(seen.withLock { $0 })
         members.withLock { $0 = list }
         // Before its own admission a node that joins is no member, and those that are must reach it all the same.

@@ -66,12 +66,12 @@ package enum NodeService {
         let listed = configuration.members(asSeenBy: own)
         var list = try MemberList.load(from: store, own: name, node: identity.node)
         try list?.checkFeatureLevel()
+        let hasLostRecords = try hasLostRecords(recovery, store, hasRunBefore: list != nil, logger)
         var formation = try Formation.load(from: store, own: name, node: identity.node)
         if let list, !list.nodes.contains(where: { $0.id == identity.node }) {
             throw NodeError.left(name)
         }
         let forms = list == nil && join.isEmpty
-        let hasLostRecords = try hasLostRecords(recovery, store, hasRunBefore: list != nil, logger)
 
         let threads = configuration.threads(for: own, cores: processors())
         vencejo_bound_arenas(Int32(threads + 2))
@@ -298,7 +298,7 @@ package enum NodeService {
 
     /// Whether the disk has ever lost records without a trace of whose they were. For good: a group that is not on it
     /// then may have been.
-    private static func hasLostRecords<D: Disk>(
+    static func hasLostRecords<D: Disk>(
         _ recovery: Recovery,
         _ store: LogStore<D>,
         hasRunBefore: Bool,

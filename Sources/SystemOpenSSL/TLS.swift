@@ -24,11 +24,12 @@ package final class TLSContext: @unchecked Sendable {
         if !certificate.isEmpty { try show(certificate, key) }
     }
 
-    /// For both ends of a connection, each of which shows a certificate of the same authorities. Files in PEM.
+    /// For both ends of a connection, each of which shows a certificate of the same authorities; TLS 1.3, where the
+    /// binding is one to this very connection (RFC 9266 3). Files in PEM.
     package init(mutual authorities: String, certificate: String, key: String) throws(OpenSSLError) {
         guard let context = SSL_CTX_new(TLS_method()) else { throw OpenSSLError("SSL_CTX_new") }
         pointer = context
-        guard vencejo_tls_require_1_2(context) == 1 else { throw OpenSSLError("SSL_CTX_set_min_proto_version") }
+        guard vencejo_tls_require_1_3(context) == 1 else { throw OpenSSLError("SSL_CTX_set_min_proto_version") }
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
         // Every connection proves anew who it is.
         SSL_CTX_set_num_tickets(context, 0)

@@ -93,7 +93,7 @@ struct RecoverCommand: AsyncParsableCommand {
                 throw Failure("\(path) is not a survivor's report: \(error)")
             }
         }
-        let plan = try RecoveryPlan(reports: reports, lost: lost.split(separator: ",").map(String.init))
+        let plan = try RecoveryPlan(reports: reports, lost: lost.split { $0 == "," || $0 == " " }.map(String.init))
         for line in RecoveryText.lines(plan) { Output.line(line) }
         Output.line()
         if plan.isEmpty { return }

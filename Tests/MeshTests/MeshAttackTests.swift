@@ -24,6 +24,18 @@ import Testing
         try frame.withUnsafeBytes { try HandshakeFrame(decoding: $0, version: PeerFrame.version) }
     }
 
+    @Test("CL-19 a refusal from a stranger is told as a stranger's: nobody acts on it")
+    func strangersRefusal() async throws {
+        let ports = freePorts(2)
+        let b = TestNode(identity("b"), port: ports[1], peers: [peer("a", ports[0])])
+        _ = try await b.mesh.start()
+        let socket = try RawSocket(port: ports[1])
+        socket.send(HandshakeFrame.refusal("you are not needed any more").encoded())
+        #expect(await eventually { b.seen { !$0.refusals.isEmpty } })
+        #expect(b.seen { $0.strangersRefusals } == 1)
+        try await b.stop()
+    }
+
     @Test("garbage on the port costs nobody: the link of the others stays up and their messages flow")
     func garbage() async throws {
         let ports = freePorts(2)

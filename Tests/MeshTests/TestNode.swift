@@ -15,6 +15,7 @@ final class TestNode: Sendable {
         var ups: [String] = []
         var downs: [String] = []
         var refusals: [String] = []
+        var strangersRefusals = 0
         /// Numbers of `.snapshotProgress` messages by sender.
         var numbers: [NodeID: [UInt64]] = [:]
         var bodies: [Int] = []
@@ -60,7 +61,9 @@ final class TestNode: Sendable {
                 switch event {
                 case .up(_, let name): seen.ups.append(name)
                 case .down(_, let name, let reason): seen.downs.append("\(name): \(reason)")
-                case .refused(_, let reason): seen.refusals.append(reason)
+                case .refused(_, let reason, let isStranger):
+                    seen.refusals.append(reason)
+                    if isStranger { seen.strangersRefusals += 1 }
                 case .message(let from, .snapshotProgress(_, let index, _)):
                     seen.numbers[from, default: []].append(index)
                     seen.chunksBefore.append(seen.chunks + seen.bodies.count)
