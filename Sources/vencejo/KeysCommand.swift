@@ -145,7 +145,13 @@ struct KeysRound: Sendable {
 
     let configuration: ClusterConfiguration
 
-    init(_ configuration: ClusterConfiguration) { self.configuration = configuration }
+    /// For each answer of a node.
+    private let timeout: Interval
+
+    init(_ configuration: ClusterConfiguration, timeout: Interval = .seconds(3)) {
+        self.configuration = configuration
+        self.timeout = timeout
+    }
 
     /// Looks at all nodes; `use` and `remove` go on only if no node would be cut off, or by force.
     func run(_ request: GossipKeysRequest, force: Bool) async -> Outcome {
@@ -228,7 +234,8 @@ struct KeysRound: Sendable {
         do {
             let response =
                 request == .list
-                ? try await admin.get("/gossip/keys") : try await admin.post("/gossip/keys", json: request.json())
+                ? try await admin.get("/gossip/keys", timeout: timeout)
+                : try await admin.post("/gossip/keys", json: request.json(), timeout: timeout)
             guard response.status == 200 else {
                 let reason = AdminRefusal(json: response.body)?.error ?? "HTTP status \(response.status)"
                 return Answer(

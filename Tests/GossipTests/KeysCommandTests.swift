@@ -3,6 +3,7 @@ import Cluster
 import ClusterConfiguration
 import Logging
 import OwnThread
+import Primitives
 import Testing
 
 @testable import Node
@@ -45,7 +46,7 @@ import Testing
                 entry.adminPort = port
                 configuration.nodes.append(entry)
             }
-            let round = KeysRound(configuration)
+            let round = KeysRound(configuration, timeout: .seconds(60))
             var services: [AdminService] = []
             for (node, port) in zip(nodes, ports) { services.append(admin(node, port: port)) }
             for service in services[..<2] { _ = try await service.start() }
