@@ -87,8 +87,8 @@ extension Broker {
         leaveWhenEmpty()
     }
 
-    /// Gossip's list of nodes that are alive, and which of them ask to join: those that know no placement. Members may
-    /// have other addresses than before; one that has left is neither.
+    /// Gossip's list of nodes that are alive, and which of them ask to join. Members may have other addresses than
+    /// before; one that has left is neither.
     ///
     /// - Parameter levels: the feature level of each.
     package func onNodesSeen(_ nodes: [ClusterNode], joining: [NodeID], levels: [NodeID: UInt16]) {
@@ -192,11 +192,10 @@ extension Broker {
     package static let controlVotersMax = 5
 
     private func replan(_ replica: Replica) -> Bool {
-        guard let placement = control.placement, !nodesToPlaceOn.isEmpty, nodesToPlaceOn != control.plannedFor else {
-            return false
-        }
+        let nodes = nodesToPlaceOn
+        guard let placement = control.placement, !nodes.isEmpty, nodes != control.plannedFor else { return false }
         // It may be that nothing moves, but for whom the table stands has changed.
-        return proposeControl(place(nextTable(placement).replicas, for: nodesToPlaceOn), replica)
+        return proposeControl(place(nextTable(placement).replicas, for: nodes), replica)
     }
 
     private func place(_ replicas: [[NodeID]], for nodes: [PlacementNode]) -> ControlCommand {

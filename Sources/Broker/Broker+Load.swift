@@ -65,11 +65,13 @@ extension Broker {
             else { return false }
             let isWilling =
                 member.id == settings.node ? mayLead : peers.contains { $0.id == member.id && $0.mayLead && $0.isUp }
+            // One that has just joined has no replica yet, and so no part in the mean.
+            let hasReplicas = placement.replicas.contains { $0.contains(member.id) }
             nodes.append(
                 LoadBalance.Node(
                     id: member.id,
                     weight: member.weight,
-                    isAble: isWilling && !member.isLeaving,
+                    isAble: isWilling && !member.isLeaving && hasReplicas,
                     loads: row.loads
                 )
             )

@@ -60,6 +60,11 @@ package struct BrokerStatus: Sendable {
 }
 
 extension Broker {
+    /// The links to other nodes alone, for whoever looks often.
+    package var peerStatus: [BrokerStatus.Peer] {
+        peers.map { BrokerStatus.Peer(id: $0.id, isUp: $0.isUp, isSuspected: $0.isSuspected) }
+    }
+
     package func status() -> BrokerStatus {
         var partitions: [BrokerStatus.Partition] = []
         for row in 0..<settings.allPartitions {
@@ -88,7 +93,7 @@ extension Broker {
             node: settings.node,
             partitions: partitions,
             keys: keysStatus(),
-            peers: peers.map { BrokerStatus.Peer(id: $0.id, isUp: $0.isUp, isSuspected: $0.isSuspected) },
+            peers: peerStatus,
             controlLeader: replicas[0]?.raft.leader,
             placementEpoch: placement?.epoch ?? 0,
             featureLevel: control.featureLevel,

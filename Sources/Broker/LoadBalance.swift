@@ -5,10 +5,11 @@ import Primitives
 /// Whether the nodes of a cluster carry alike, and which leadership goes elsewhere if not. Of the control leader.
 ///
 /// It looks at what owners measured. The load is uneven when the most loaded node, by its weight, was more than
-/// `LoadRule.imbalance` above the mean for `hotAfter`. Then, one move every `pause`, a partition of that node gets
-/// another of its replicas as preferred owner: the one that leaves the less for the busier of the two. Data stays where
-/// it is. Each move makes the busiest node less busy by `gain` at least, so under a constant load they come to an end;
-/// one hot partition that outweighs everything stays where it is, and loses its company.
+/// `LoadRule.imbalance` above the mean for `hotAfter`. If it would be so, too, with every partition at its preferred
+/// owner, then, one move every `pause`, a partition of the most loaded node gets another of its replicas as that: the
+/// one that leaves the less for the busier of the two. Data stays where it is. Each move makes the busiest node less
+/// busy by `gain` at least, so under a constant load they come to an end; one hot partition that outweighs everything
+/// stays where it is, and loses its company.
 package struct LoadBalance: Sendable {
     package struct Node: Equatable, Sendable {
         package var id: NodeID
@@ -86,14 +87,32 @@ package struct LoadBalance: Sendable {
             isUneven = false
         }
         moved.removeAll { now - $0.at >= LoadRule.rest }
+        let placed = LoadBalance.asPlaced(nodes, table)
         if isUneven, rule.autoBalance, lastMove.map({ now - $0 >= LoadRule.pause }) ?? true,
-            let move = LoadBalance.move(nodes, table, without: moved.map(\.partition))
+            let lasting = LoadBalance.imbalance(placed, rule), lasting.value > LoadRule.settled,
+            let move = LoadBalance.move(placed, table, without: moved.map(\.partition))
         {
             lastMove = now
             moved.append((move.partition, now))
             verdicts.append(.move(move))
         }
         return verdicts
+    }
+
+    /// The loads as they are when each partition is where the table wants it. A node that restarts lends its
+    /// partitions to others meanwhile, and those of a node that is away count for nobody: neither is a reason to move
+    /// any.
+    static func asPlaced(_ nodes: [Node], _ table: PlacementTable) -> [Node] {
+        var placed = nodes
+        for position in placed.indices { placed[position].loads = [] }
+        for load in nodes.flatMap(\.loads) {
+            let row = Int(load.partition.rawValue)
+            guard table.replicas.indices.contains(row), let owner = table.replicas[row].first,
+                let position = placed.firstIndex(where: { $0.id == owner })
+            else { continue }
+            placed[position].loads.append(load)
+        }
+        return placed
     }
 
     /// The best move away from the most loaded node; nil: none is worth it.

@@ -9,6 +9,7 @@ protocol LogBackend: AnyObject, Sendable {
     var hasUnnotedDurable: Bool { get }
     var statistics: LogStatistics { get }
 
+    func hasRoom(bytes: Int, items: Int) -> Bool
     func stage(_ items: [LogItem]) throws(StorageError)
     @discardableResult func writeStaged() throws(StorageError) -> UInt64
     @discardableResult func sync() throws(StorageError) -> UInt64

@@ -15,6 +15,14 @@ extension LogStore {
         return try writeStaged()
     }
 
+    /// Whether the active file has room for a record of some items, with `bytes` of entries: then writing it makes no
+    /// file and syncs nothing.
+    package func hasRoom(bytes: Int, items: Int) -> Bool {
+        let bound = RecordHeader.size * 2 + bytes + items * 80
+        return writer.file != nil && writer.plainBytes < writer.capacity * settings.walPlainFactor
+            && writer.offset + bound <= writer.capacity
+    }
+
     /// Checks items and puts them into the record to be written next. Items that were refused leave no trace, so many
     /// callers' items can share a record.
     package func stage(_ items: [LogItem]) throws(StorageError) {

@@ -3,25 +3,49 @@ import Locks
 import LogFormat
 import Primitives
 
-/// The writer's thread.
+/// The writer's thread, and the turns of callers in its place.
 extension LogWriter {
-    /// What the writer waits for next.
+    /// What the writer does next.
     private enum Next {
         case batch([Submission])
+        /// Something is due.
+        case timers
+        /// Somebody else's append changed what is due.
+        case again
         case stop
     }
 
     func write() {
-        var syncBy: Instant?
         var pauseUntil: Instant?
         var gatherUntil = Instant.zero
+        var syncBy: Instant?
+        var wasKeptWaiting = false
         while true {
             gather(until: gatherUntil)
-            let deadline = [syncBy, pauseUntil].compactMap { $0 }.min()
+            let deadline = wasKeptWaiting ? nil : [syncBy, pauseUntil].compactMap { $0 }.min()
             let next = inbox.wait(until: deadline) { inbox -> Next? in
-                if !inbox.submissions.isEmpty { return .batch(LogWriter.takeBatch(&inbox)) }
-                return inbox.isStopping ? .stop : nil
+                if inbox.turn == .writers { inbox.turn = .nobodys }
+                // The caller says when its turn is over.
+                inbox.writerWaits = inbox.turn == .callers
+                if inbox.writerWaits { return nil }
+                if inbox.syncBy != syncBy {
+                    syncBy = inbox.syncBy
+                    return .again
+                }
+                let next: Next
+                if !inbox.submissions.isEmpty {
+                    next = .batch(LogWriter.takeBatch(&inbox))
+                } else if inbox.isStopping {
+                    next = .stop
+                } else if [syncBy, pauseUntil].contains(where: { $0.map { $0 <= monotonicNow() } ?? false }) {
+                    next = .timers
+                } else {
+                    return nil
+                }
+                inbox.turn = .writers
+                return next
             }
+            wasKeptWaiting = next == nil
             switch next {
             case .stop:
                 do throws(StorageError) { try store.close() } catch { fail(error) }
@@ -31,26 +55,64 @@ extension LogWriter {
                 // Many came while the last sync ran: then a sync that begins a little later carries many more.
                 gatherUntil =
                     batch.count >= LogWriter.companions ? monotonicNow() + store.settings.commitDelay : .zero
-                let left = write(batch, isDirty: syncBy != nil)
+                let (left, outcomes) = write(batch, isDirty: syncBy != nil)
                 switch left {
                 case .nothing: syncBy = nil
                 case .dirty: syncBy = syncBy ?? monotonicNow() + LogWriter.everySecond
                 case .unpromised: break
                 }
                 pauseUntil = monotonicNow() + LogWriter.pause
-            case nil:
+                // The disk is done with them, whatever the completions go on to do.
+                inbox.with { inbox in
+                    inbox.oldestInFlight = nil
+                    inbox.syncBy = syncBy
+                    return ((), false)
+                }
+                for (submission, outcome) in zip(batch, outcomes) { submission.completion(outcome) }
+                if store.needsFlush { wakeKeeper() }
+            case .timers:
                 let now = monotonicNow()
                 if let due = syncBy, due <= now {
                     syncBy = nil
                     do throws(StorageError) { try timedSync() } catch { fail(error) }
+                    inbox.with { inbox in
+                        inbox.syncBy = nil
+                        return ((), false)
+                    }
                 }
                 if let due = pauseUntil, due <= now {
                     pauseUntil = nil
                     // Nothing depends on it, so a full disk does not matter here.
                     do throws(StorageError) { try store.noteDurable() } catch { fail(error) }
                 }
+            case .again, nil: break
             }
         }
+    }
+
+    /// Writes a submission that asks for no sync, in the caller's turn; what would need more than a write is queued.
+    func writeAtOnce(_ submission: Submission) {
+        var outcome: Result<Void, StorageError>?
+        var left = Leftover.unpromised
+        if case .items(let items) = submission.work, store.hasRoom(bytes: submission.bytes, items: items.count),
+            store.sealedFiles <= store.settings.sealedFileLimit
+        {
+            let written = write([submission], isDirty: false)
+            left = written.left
+            outcome = written.outcomes[0]
+        }
+        inbox.with { inbox in
+            inbox.turn = .nobodys
+            inbox.oldestInFlight = nil
+            // Others may have come meanwhile, but not of the same group: its submissions come from one thread.
+            if outcome == nil { inbox.submissions.insert(submission, at: 0) }
+            let isFirst = left == .dirty && inbox.syncBy == nil
+            if isFirst { inbox.syncBy = monotonicNow() + LogWriter.everySecond }
+            return ((), isFirst || inbox.writerWaits || !inbox.submissions.isEmpty)
+        }
+        guard let outcome else { return }
+        submission.completion(outcome)
+        if store.needsFlush { wakeKeeper() }
     }
 
     /// Lets a busy log's next batch grow (PostgreSQL's commit_delay and commit_siblings); a lone publish never waits.
@@ -104,7 +166,10 @@ extension LogWriter {
         case unpromised
     }
 
-    private func write(_ batch: [Submission], isDirty: Bool) -> Leftover {
+    private func write(
+        _ batch: [Submission],
+        isDirty: Bool
+    ) -> (left: Leftover, outcomes: [Result<Void, StorageError>]) {
         var outcomes = [Result<Void, StorageError>](repeating: .success(()), count: batch.count)
         var mustSync = false
         var isDirty = isDirty
@@ -153,14 +218,7 @@ extension LogWriter {
             }
             isDirty = false
         }
-        // The disk is done with them, whatever the completions go on to do.
-        inbox.with { inbox in
-            inbox.oldestInFlight = nil
-            return ((), false)
-        }
-        for (submission, outcome) in zip(batch, outcomes) { submission.completion(outcome) }
-        if store.needsFlush { wakeKeeper() }
-        return mustSync ? .nothing : isDirty ? .dirty : .unpromised
+        return (mustSync ? .nothing : isDirty ? .dirty : .unpromised, outcomes)
     }
 
     private func timedSync() throws(StorageError) {

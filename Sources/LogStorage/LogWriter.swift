@@ -21,6 +21,8 @@ package final class LogWriter: Sendable {
     /// Submissions in one batch that show that others are on their way.
     static let companions = 4
     static let everySecond = Interval.seconds(1)
+    /// Bytes of entries above which an append is always the writer's work.
+    package static let bytesAtOnce = 64 << 10
 
     struct Submission: Sendable {
         var work: Work
@@ -45,6 +47,18 @@ package final class LogWriter: Sendable {
         var keeperFailure: StorageError?
         /// The keeper waits for the writer, so the writer must not wait for the keeper.
         var keeperWaits = false
+        /// Who uses the writer's side of the store now; one at a time.
+        var turn = Turn.nobodys
+        /// The writer waits for the end of a caller's turn.
+        var writerWaits = false
+        /// When what was written without a sync is to be synced.
+        var syncBy: Instant?
+    }
+
+    enum Turn: Sendable {
+        case nobodys
+        case writers
+        case callers
     }
 
     struct Chores: Sendable {
@@ -103,12 +117,28 @@ package final class LogWriter: Sendable {
             bytes: bytes,
             completion: completion
         )
-        let isTaken = inbox.with { inbox in
-            guard !inbox.isStopping else { return (false, false) }
+        let mayWrite = policy != .always && bytes <= LogWriter.bytesAtOnce
+        let outcome = inbox.with { inbox -> (Taken, Bool) in
+            guard !inbox.isStopping else { return (.refused, false) }
+            if mayWrite, inbox.submissions.isEmpty, inbox.turn == .nobodys {
+                inbox.turn = .callers
+                inbox.oldestInFlight = submission.arrived
+                return (.callersTurn, false)
+            }
             inbox.submissions.append(submission)
-            return (true, inbox.submissions.count == 1)
+            return (.queued, inbox.submissions.count == 1)
         }
-        if !isTaken { completion(.failure(.stopped)) }
+        switch outcome {
+        case .queued: break
+        case .refused: completion(.failure(.stopped))
+        case .callersTurn: writeAtOnce(submission)
+        }
+    }
+
+    private enum Taken {
+        case queued
+        case callersTurn
+        case refused
     }
 
     /// See `LogStore.read`.

@@ -110,7 +110,7 @@ final class ShardRuntime: @unchecked Sendable {
         shim.observe(owners)
         guard shard.index == 0 else { return }
         let members = node.members.withLock { $0.nodes }
-        shim.observe(members, seen: node.seen.withLock { $0 }, peers: broker.status().peers)
+        shim.observe(members, seen: node.seen.withLock { $0 }, peers: broker.peerStatus)
     }
 
     func post(_ message: Message) {
@@ -225,9 +225,13 @@ final class ShardRuntime: @unchecked Sendable {
         outstanding[row].isInFlight = true
         let ticket = outstanding[row].ticket
         node.writer.submit(outstanding[row].items, sync: outstanding[row].sync) { [self] result in
-            switch result {
-            case .success: post(.appended(ticket: ticket, nil))
-            case .failure(let error): post(.appended(ticket: ticket, error))
+            var error: StorageError?
+            if case .failure(let reason) = result { error = reason }
+            if shard.loop.inEventLoop {
+                // It was written at once; the round of the step that asked for it goes on with it.
+                appended(ticket, error)
+            } else {
+                post(.appended(ticket: ticket, error))
             }
         }
     }

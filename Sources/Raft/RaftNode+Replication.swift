@@ -189,7 +189,9 @@ extension RaftNode {
             }
             let isProbe = progress[position].state == .probe
             let hasRoom = isProbe || !progress[position].inflights.isFull
-            if next <= log.lastIndex, hasRoom, next >= log.memoryFirst {
+            // A probe that is repeated asks without entries: those of the first may still be under way.
+            let isRepeated = isProbe && progress[position].isAppendForced
+            if next <= log.lastIndex, hasRoom, next >= log.memoryFirst, !isRepeated {
                 if shared.from != next {
                     shared = SharedEntries(
                         from: next,

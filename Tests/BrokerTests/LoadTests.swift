@@ -162,6 +162,19 @@ import Testing
         #expect(!balance.isUneven)
     }
 
+    @Test("LB-04 what a node carries for another that restarts, or is away, is told of but moves nothing")
+    func lent() {
+        let placed = table([[1, 2, 3], [2, 1, 3], [3, 1, 2]])
+        let lent = node(1, [load(0, 100), load(1, 100)])
+        for others in [[node(2, []), node(3, [load(2, 100)])], [node(3, [load(2, 100)])]] {
+            var balance = LoadBalance()
+            var verdicts: [LoadBalance.Verdict] = []
+            for second in 0..<120 { verdicts += balance.judge([lent] + others, placed, now: at(second), rule) }
+            guard case .uneven(_, let most) = verdicts.first else { return #expect(Bool(false), "\(verdicts)") }
+            #expect(most == NodeID(1) && verdicts.count == 1)
+        }
+    }
+
     @Test("LB-04 LB-08 under any constant load the moves come to an end, and none makes the busiest node busier")
     func convergence() {
         var random = Xoshiro256(seed: 77)
