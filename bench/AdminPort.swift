@@ -18,9 +18,8 @@ enum AdminPort {
         guard let root = try? JSONSerialization.jsonObject(with: status) as? [String: Any],
             let list = root["partitions"] as? [[String: Any]]
         else { return nil }
-        let slot = HashSlot.slot(of: Array(room.utf8))
         // The list goes on with the partitions of keys.
-        let partition = Int(slot) * partitions / Int(HashSlot.count)
+        let partition = partition(of: room, of: partitions)
         func text(_ value: Any?) -> String? { value.map { "\($0)" } }
         var names: [String: String] = [:]
         for node in root["nodes"] as? [[String: Any]] ?? [] {
@@ -35,6 +34,10 @@ enum AdminPort {
             return nodes.firstIndex(of: names[leader] ?? leader) ?? nodes.firstIndex(of: leader)
         }
         return nil
+    }
+
+    static func partition(of room: String, of partitions: Int) -> Int {
+        Int(HashSlot.slot(of: Array(room.utf8))) * partitions / Int(HashSlot.count)
     }
 
     /// A blocking GET with a short deadline; nil when nobody answers.

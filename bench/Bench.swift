@@ -15,7 +15,7 @@ struct Bench: ParsableCommand {
             """,
         subcommands: [
             Fanout.self, Propagation.self, Publish.self, Failover.self, Faults.self, Idle.self, RedisCommands.self,
-            Compare.self, Scale.self, List.self,
+            Compare.self, Scale.self, Hot.self, List.self,
         ]
     )
 }

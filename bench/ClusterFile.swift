@@ -32,6 +32,8 @@ struct ClusterFile {
     var maxConnections = 19_000
     /// Part of them from which on new clients are sent to nodes with room; 0: no sooner than all are there.
     var redirectAbove = 0.0
+    /// The control leader moves leaderships away from the most loaded node.
+    var autoBalance = false
 
     /// The prefix of the rooms that are not stored.
     static let bestEffortPrefix = "be"
@@ -51,6 +53,7 @@ struct ClusterFile {
 
             """
         if let threads { out += "threads = \(threads)\n" }
+        if autoBalance { out += "auto_balance = true\n" }
         for (index, node) in nodes.enumerated() {
             out += """
 

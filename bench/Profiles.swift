@@ -109,6 +109,10 @@ struct List: ParsableCommand {
                     "the scalability table: connections, msgs/s, p95/p99",
                 ],
                 [
+                    "hot", "all rooms with traffic at one owner of three, auto_balance on",
+                    "latency before and after leaderships moved",
+                ],
+                [
                     "compare", "fan-out, quorum publish, resume storm, kills",
                     "cluster mode, redis mode and Redis beside each other",
                 ],

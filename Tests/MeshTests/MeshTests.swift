@@ -256,6 +256,31 @@ import Testing
         try await b.stop()
     }
 
+    @Test("LB-07 a node that was let go is told so over its link, which ends after the farewell")
+    func farewell() async throws {
+        var settings = MeshSettings()
+        settings.farewell = .milliseconds(1500)
+        let (a, b, ports) = try await pair(settings: settings)
+        #expect(try await bothUp(a, b))
+        let to = b.identity.node
+        let begin = MonotonicClock.now()
+        try await a.onLoop { mesh in
+            mesh.setPeers([])
+            mesh.send(to: to, number(7))
+        }
+        #expect(await eventually { b.seen { $0.numbers[NodeID(97)] } == [7] })
+        #expect(try await a.onLoop { $0.linkStatistics }.isEmpty, "it is no peer any more")
+        #expect(await eventually { b.seen { $0.downs.count } == 1 })
+        #expect(MonotonicClock.now() - begin >= .milliseconds(1490))
+        // Whoever dials, it does not come up.
+        try await Task.sleep(for: .milliseconds(1000))
+        #expect(b.seen { $0.ups } == ["a"])
+        try await a.onLoop { $0.setPeers([peer("b", ports[1])]) }
+        #expect(await eventually { b.seen { $0.ups } == ["a", "a"] })
+        try await a.stop()
+        try await b.stop()
+    }
+
     @Test("a message of megabytes arrives whole; one above the frame limit is not sent; without a link none is")
     func bigMessages() async throws {
         let (a, b, _) = try await pair()

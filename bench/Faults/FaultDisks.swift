@@ -77,30 +77,17 @@ struct FaultDisks: Sendable {
     func slow(_ node: Int, process: pid_t) throws {
         let group = Self.group(of: getpid())
         guard mkdir(group, 0o755) == 0 || errno == EEXIST else { throw BenchError("\(group): \(lastError())") }
-        try Self.write("\(devices[node]) \(Self.slowWrites)", to: group + "/blkio.throttle.write_iops_device")
-        try Self.write("\(process)", to: group + "/cgroup.procs")
+        try ControlGroup.write("\(devices[node]) \(Self.slowWrites)", to: group + "/blkio.throttle.write_iops_device")
+        try ControlGroup.write("\(process)", to: group + "/cgroup.procs")
     }
 
     func hasten(_ node: Int, process: pid_t) throws {
         let group = Self.group(of: getpid())
-        if process > 0 { try? Self.write("\(process)", to: Self.controller + "/cgroup.procs") }
-        try Self.write("\(devices[node]) 0", to: group + "/blkio.throttle.write_iops_device")
+        if process > 0 { try? ControlGroup.write("\(process)", to: Self.controller + "/cgroup.procs") }
+        try ControlGroup.write("\(devices[node]) 0", to: group + "/blkio.throttle.write_iops_device")
         rmdir(group)
     }
 
-    /// What a killed process has left behind; it goes when its last member is gone.
-    static func removeGroup(of pid: pid_t) {
-        for _ in 0..<100 where access(group(of: pid), F_OK) == 0 && rmdir(group(of: pid)) != 0 {
-            Clock.sleep(milliseconds: 20)
-        }
-    }
-
-    private static func write(_ text: String, to file: String) throws {
-        let descriptor = open(file, O_WRONLY)
-        guard descriptor >= 0 else { throw BenchError("\(file): \(lastError())") }
-        defer { close(descriptor) }
-        guard Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count else {
-            throw BenchError("\(file): \(lastError())")
-        }
-    }
+    /// What a killed process has left behind.
+    static func removeGroup(of pid: pid_t) { ControlGroup.remove(group(of: pid)) }
 }
