@@ -208,7 +208,7 @@ let package = Package(
         tests("WebSocketTests", ["WebSocket", "Primitives"]),
         tests("ClientProtocolTests", ["ClientProtocol", "Primitives"]),
         tests("RaftTests", ["OwnThread", "Raft", "Primitives"], resources: [.copy("Scripts")]),
-        tests("LogStorageTests", ["Locks", "LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
+        tests("LogStorageTests", ["Locks", "OwnThread", "LogStorage", "LogFormat", "DiskSimulation", "Primitives"]),
         tests("PeerProtocolTests", ["PeerProtocol", "Raft", "Rooms", "Keys", "Primitives"]),
         tests(
             "MeshTests",

@@ -1,11 +1,12 @@
 import Broker
+import OwnThread
 import Primitives
 import Raft
 import Rooms
 import Testing
 
 /// How far back an owner keeps its log for followers that are behind.
-@Suite("Log retention", .timeLimit(.minutes(1)))
+@Suite("Log retention", .ownThread(nice: 5))
 struct LogRetentionTests {
     @Test("PS-04 a follower that answers is served from the log over snapshots, up to a length, and then filled")
     func slowFollower() throws {

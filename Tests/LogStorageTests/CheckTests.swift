@@ -1,10 +1,11 @@
 import DiskSimulation
 import LogFormat
 import LogStorage
+import OwnThread
 import Primitives
 import Testing
 
-@Suite("Log check")
+@Suite("Log check", .ownThread(nice: 5))
 struct CheckTests {
     @Test("PS-09 a good log is reported good, with every block and record read")
     func clean() throws {

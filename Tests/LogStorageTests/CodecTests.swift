@@ -1,9 +1,10 @@
 import LogFormat
 import LogStorage
+import OwnThread
 import Primitives
 import Testing
 
-@Suite("Log codecs")
+@Suite("Log codecs", .ownThread(nice: 5))
 struct CodecTests {
     static let text = Array(String(repeating: "the quick brown fox jumps over the lazy dog. ", count: 400).utf8)
 

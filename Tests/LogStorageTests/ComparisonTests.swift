@@ -1,11 +1,12 @@
 import DiskSimulation
 import LogFormat
+import OwnThread
 import Primitives
 import Testing
 
 @testable import LogStorage
 
-@Suite("Log comparison")
+@Suite("Log comparison", .ownThread(nice: 5))
 struct ComparisonTests {
     /// A closed log of one group. Entries from `changed` on are of a later term.
     private func log(_ last: LogIndex, commit: LogIndex, changed: LogIndex? = nil, flushed: Bool = false) throws

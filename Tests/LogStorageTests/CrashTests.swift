@@ -2,10 +2,11 @@ import DiskSimulation
 import Locks
 import LogFormat
 import LogStorage
+import OwnThread
 import Primitives
 import Testing
 
-@Suite("Crashes")
+@Suite("Crashes", .ownThread(nice: 5))
 struct CrashTests {
     /// A disk as it was before one operation, and what may be found on it.
     struct Boundary: Sendable {

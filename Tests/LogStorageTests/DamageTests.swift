@@ -1,10 +1,11 @@
 import DiskSimulation
 import LogFormat
 import LogStorage
+import OwnThread
 import Primitives
 import Testing
 
-@Suite("Damage")
+@Suite("Damage", .ownThread(nice: 5))
 struct DamageTests {
     /// A closed log with two groups: segments, snapshots, and write-ahead files.
     static func sample() throws -> SimulatedDisk {

@@ -2,10 +2,11 @@ import DiskSimulation
 import Glibc
 import LogFormat
 import LogStorage
+import OwnThread
 import Primitives
 import Testing
 
-@Suite("Full and failing disks")
+@Suite("Full and failing disks", .ownThread(nice: 5))
 struct FullDiskTests {
     @Test("PS-13 a full disk acknowledges nothing that is not there, serves reads, and goes on when space returns")
     func fullDisk() throws {

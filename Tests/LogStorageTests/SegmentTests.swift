@@ -1,10 +1,11 @@
 import DiskSimulation
 import LogFormat
 import LogStorage
+import OwnThread
 import Primitives
 import Testing
 
-@Suite("Segments, snapshots, retention")
+@Suite("Segments, snapshots, retention", .ownThread(nice: 5))
 struct SegmentTests {
     /// Appends `count` entries in batches of four, syncing each, and flushing whenever there is something to flush.
     static func fill(_ store: Store, _ number: UInt32, _ count: LogIndex, term: Term = 1) throws {

@@ -48,7 +48,7 @@ final class Countdown: Sendable {
     }
 }
 
-@Suite("Log writer", .timeLimit(.minutes(2)))
+@Suite("Log writer", .timeLimit(.minutes(5)))
 struct WriterTests {
     static func settings() -> LogSettings {
         var settings = LogSettings()

@@ -12,7 +12,7 @@ import Testing
 @Suite(.ownThread) struct ConnectionTests {
     @Test(
         "RA-05 a stalled server is given up after the time limit, not sooner and not much later",
-        .timeLimit(.minutes(2))
+        .timeLimit(.minutes(5))
     )
     func stalled() async throws {
         let server = try await FakeRedis { $0.first == "GET" ? nil : FakeRedis.handshake($0) }
@@ -39,7 +39,7 @@ import Testing
 
     @Test(
         "RA-08 what timed out once is sent again on another connection, unless that is switched off",
-        .timeLimit(.minutes(2))
+        .timeLimit(.minutes(5))
     )
     func retry() async throws {
         for isAllowed in [true, false] {
@@ -87,7 +87,7 @@ import Testing
 
     @Test(
         "RA-04 RA-06 the pool keeps its size, goes up to the ceiling, and the next request fails cleanly",
-        .timeLimit(.minutes(2))
+        .timeLimit(.minutes(5))
     )
     func bounds() async throws {
         let server = try await FakeRedis { $0.first == "GET" ? nil : FakeRedis.handshake($0) }

@@ -23,7 +23,7 @@ private final class Named: Sendable {
     @Test(
         "RA-23 a dead Sentinel is passed over, a replica is refused by its ROLE, and +switch-master is followed",
         .enabled(if: RedisProcess.isInstalled, "needs redis-server"),
-        .timeLimit(.minutes(2))
+        .timeLimit(.minutes(5))
     )
     func follow() async throws {
         let first = try RedisProcess(port: FreePort.take())
