@@ -87,9 +87,9 @@ package struct LoadBalance: Sendable {
             isUneven = false
         }
         moved.removeAll { now - $0.at >= LoadRule.rest }
+        guard isUneven, rule.autoBalance, lastMove.map({ now - $0 >= LoadRule.pause }) ?? true else { return verdicts }
         let placed = LoadBalance.asPlaced(nodes, table)
-        if isUneven, rule.autoBalance, lastMove.map({ now - $0 >= LoadRule.pause }) ?? true,
-            let lasting = LoadBalance.imbalance(placed, rule), lasting.value > LoadRule.settled,
+        if let lasting = LoadBalance.imbalance(placed, rule), lasting.value > LoadRule.settled,
             let move = LoadBalance.move(placed, table, without: moved.map(\.partition))
         {
             lastMove = now

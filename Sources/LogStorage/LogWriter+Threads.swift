@@ -19,10 +19,9 @@ extension LogWriter {
         var pauseUntil: Instant?
         var gatherUntil = Instant.zero
         var syncBy: Instant?
-        var wasKeptWaiting = false
         while true {
             gather(until: gatherUntil)
-            let deadline = wasKeptWaiting ? nil : [syncBy, pauseUntil].compactMap { $0 }.min()
+            let deadline = [syncBy, pauseUntil].compactMap { $0 }.min()
             let next = inbox.wait(until: deadline) { inbox -> Next? in
                 if inbox.turn == .writers { inbox.turn = .nobodys }
                 // The caller says when its turn is over.
@@ -45,7 +44,6 @@ extension LogWriter {
                 inbox.turn = .writers
                 return next
             }
-            wasKeptWaiting = next == nil
             switch next {
             case .stop:
                 do throws(StorageError) { try store.close() } catch { fail(error) }
@@ -85,7 +83,13 @@ extension LogWriter {
                     // Nothing depends on it, so a full disk does not matter here.
                     do throws(StorageError) { try store.noteDurable() } catch { fail(error) }
                 }
-            case .again, nil: break
+            case .again: break
+            case nil:
+                // Something is due, but a caller has its turn, which may take as long as a write does.
+                _ = inbox.wait(until: nil) { inbox -> Void? in
+                    inbox.writerWaits = inbox.turn == .callers
+                    return inbox.writerWaits ? nil : ()
+                }
             }
         }
     }
