@@ -268,12 +268,21 @@ extension Broker {
         guard replica.keyReads.contains(where: { ($0.index ?? .max) <= applied }) else { return }
         let rows = replica.keyReads
         replica.keyReads.removeAll(keepingCapacity: true)
-        for row in rows {
+        var probes = KeyProbes()
+        for (place, row) in rows.enumerated() {
+            if place % KeyProbes.limit == 0 { prefetch(rows[place...].prefix(KeyProbes.limit), replica, &probes) }
             guard let index = row.index, index <= applied else {
                 replica.keyReads.append(row)
                 continue
             }
             answer(row, replica)
+        }
+    }
+
+    private func prefetch(_ rows: ArraySlice<Replica.PendingKeyRead>, _ replica: Replica, _ probes: inout KeyProbes) {
+        replica.withKeys { keys in
+            for place in rows.indices { rows[place].unit.withUnsafeBytes { keys.note($0, in: &probes) } }
+            keys.prefetch(&probes)
         }
     }
 

@@ -90,13 +90,14 @@ package struct KeyPartition: Sendable {
         now = max(now, try reader.readVarint())
         keyspace.now = Int64(clamping: now)
         keyspace.random = Xoshiro256(seed: try reader.read(UInt64.self))
+        var probes = KeyProbes()
+        var probedTo = 0
         while !reader.isAtEnd {
+            if reader.position >= probedTo { probedTo = prefetch(from: reader, &probes) }
             let tag = try reader.readByte()
             switch KeyBatchWriter.Tag(rawValue: tag) {
             case .unit:
-                let gateway = GatewayID(rawValue: try reader.read(UInt64.self))
-                let sequence = try reader.readVarint()
-                let seen = try reader.readVarint()
+                let (gateway, sequence, seen) = try KeyPartition.readUnitHead(&reader)
                 let count = try reader.readCount(limit: reader.remaining, "key unit")
                 try applyUnit(gateway, sequence, seen, try reader.readRaw(count: count), &effects)
             case .begin:
@@ -131,6 +132,25 @@ package struct KeyPartition: Sendable {
             keyspace.serveWaiters()
             collect(&effects)
         }
+    }
+
+    /// Fetches what the next units will look up; returns where it ended.
+    private func prefetch(from place: ByteReader, _ probes: inout KeyProbes) -> Int {
+        var reader = place
+        do throws(DecodeError) {
+            while !reader.isAtEnd, !probes.isFull, try reader.readByte() == KeyBatchWriter.Tag.unit.rawValue {
+                _ = try KeyPartition.readUnitHead(&reader)
+                note(try reader.readRaw(count: try reader.readCount(limit: .max, "key unit")), in: &probes)
+            }
+        } catch {}
+        prefetch(&probes)
+        return reader.position
+    }
+
+    private static func readUnitHead(
+        _ reader: inout ByteReader
+    ) throws(DecodeError) -> (GatewayID, sequence: UInt64, seen: UInt64) {
+        (GatewayID(rawValue: try reader.read(UInt64.self)), try reader.readVarint(), try reader.readVarint())
     }
 
     /// Moves what the keyspace did besides replying into `effects`.

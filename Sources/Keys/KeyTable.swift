@@ -77,6 +77,18 @@ package struct KeyTable<Value: Sendable>: Sendable {
         return nil
     }
 
+    /// Bytes of the key and, by `valueSize`, of the value.
+    func size(at slot: Int32, _ valueSize: (Value) -> Int) -> Int {
+        let (chunk, index) = (Int(slot) >> Self.chunkBits, Int(slot) & (Self.chunkSize - 1))
+        return chunks[chunk][index].key.count + valueSize(chunks[chunk][index].value)
+    }
+
+    /// The same place when its entry has this hash, else the next place of its chain.
+    func next(_ slot: Int32, unless hash: UInt64) -> Int32 {
+        let (chunk, index) = (Int(slot) >> Self.chunkBits, Int(slot) & (Self.chunkSize - 1))
+        return chunks[chunk][index].hash == hash ? slot : chunks[chunk][index].next
+    }
+
     package func key(at slot: Int32) -> [UInt8] {
         chunks[Int(slot) >> Self.chunkBits][Int(slot) & (Self.chunkSize - 1)].key
     }

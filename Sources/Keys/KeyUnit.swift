@@ -200,7 +200,7 @@ package struct KeyUnit: Equatable, Sendable {
         }
     }
 
-    private static func readDatabase(_ reader: inout ByteReader) throws(DecodeError) -> Int {
+    static func readDatabase(_ reader: inout ByteReader) throws(DecodeError) -> Int {
         try reader.readCount(limit: Keyspace.databaseCount - 1, "database")
     }
 

@@ -65,13 +65,22 @@ extension RaftNode {
         tally(id, isGranted: true)
     }
 
-    /// Votes for itself; the vote counts, and the requests leave, once it is durable.
+    /// Votes for itself, and asks the others while that vote is being written: it counts once it is durable, and without
+    /// it nobody leads (see `tally`). What the request says of the log has to be durable before: a grant may come when
+    /// this node has crashed, lost what was not, and campaigns in the same term again.
     private mutating func startElection(isTransfer: Bool) {
         reset(term: term + 1)
         role = .candidate
         vote = id
         let request = VoteRequest(lastIndex: log.lastIndex, lastTerm: log.lastTerm, isTransfer: isTransfer)
-        forEachOtherVoter { node, voter in node.sendAfterAppend(.vote(request), to: voter) }
+        let isLogDurable = log.stable >= log.lastIndex
+        forEachOtherVoter { node, voter in
+            if isLogDurable {
+                node.send(.vote(request), to: voter)
+            } else {
+                node.sendAfterAppend(.vote(request), to: voter)
+            }
+        }
     }
 
     private mutating func forEachOtherVoter(_ body: (inout RaftNode, NodeID) -> Void) {
@@ -89,7 +98,13 @@ extension RaftNode {
         case .pending: break
         case .lost: becomeFollower(term: term, leader: nil)
         case .won:
-            if role == .preCandidate { startElection(isTransfer: false) } else { becomeLeader() }
+            if role == .preCandidate {
+                startElection(isTransfer: false)
+            } else if granted.contains(id) {
+                // With the others' votes alone it could crash, forget the term, and lead it a second time with another
+                // log.
+                becomeLeader()
+            }
         }
     }
 

@@ -71,8 +71,8 @@ package struct Ready: Equatable, Sendable {
     /// May leave at once, a leader's appends included: it writes in parallel with its followers (Raft thesis, 10.2.1).
     package var messages: [RaftMessage]
     /// May leave only after this Ready, and every one before it, is durable (`mustSync` says whether that takes a
-    /// sync): granted votes, accepted appends, and a candidate's vote requests, since its own vote must be durable
-    /// first.
+    /// sync): granted votes, accepted appends, and a candidate's vote requests when they name entries that are still
+    /// being written.
     package var messagesAfterAppend: [RaftMessage]
     /// To apply, in order, all durable here and on a quorum; the next batch follows `onApplied` of the last one.
     package var committed: [Entry]
