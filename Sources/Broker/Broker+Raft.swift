@@ -357,6 +357,9 @@ extension Broker {
             behind >= settings.snapshotEntries
                 || (replica.bytesSinceSnapshot >= settings.snapshotBytes && behind > 0)
         else { return }
+        // A snapshot of keys writes them all, so it waits until the log has grown by as much as they take: else a large
+        // keyspace would be written every few seconds (Raft thesis, 5.1.3; Redis's auto-aof-rewrite-percentage 100).
+        if let keys = replica.keys, replica.bytesSinceSnapshot < keys.keyspace.keyBytes { return }
         saveSnapshot(replica)
     }
 

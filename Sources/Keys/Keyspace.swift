@@ -22,7 +22,7 @@ package struct Keyspace: Sendable {
     var databases: [Database]
     let seed: UInt64
     /// What all keys take by `byteEstimate`, kept up with each change.
-    var keyBytes = 0
+    package internal(set) var keyBytes = 0
     /// The owner answers a read beside the log: what it leaves behind is this replica's own.
     var isReading = false
     /// Keys that reads of this replica used, until its owner tells the others (see `takeUses`).

@@ -40,8 +40,9 @@ package struct RaftAnomalies: Equatable, Sendable {
 ///
 /// Choices and deviations:
 /// - PreVote and CheckQuorum are always on; there are no time-based leases, reads go through ReadIndex.
-/// - Vote requests of a candidate wait until its own vote and its log are durable (etcd sends them at once): a
-///   candidate that crashes can then not be elected on replies to a claim that its disk no longer supports.
+/// - Vote requests of a candidate wait until its log is durable (etcd sends them at once): a candidate that crashes can
+///   then not be elected on replies to a claim that its disk no longer supports. They do not wait for its own vote, but
+///   it leads only when that is durable, too.
 /// - Appends are built in `takeReady`, so that all proposals of one turn share a message per follower.
 /// - ReadIndex counts rounds of its own instead of trusting the callers' contexts; see `ReadIndex`.
 /// - Storage answers are matched to writes, not to terms; see `PendingWrites`.

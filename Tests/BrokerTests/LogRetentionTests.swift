@@ -57,4 +57,39 @@ struct LogRetentionTests {
         #expect(try raft(follower).lastIndex == raft(owner).lastIndex)
         #expect(fillings() == 1)
     }
+
+    @Test("PS-04 keys are saved anew when the log has grown by as much as they take, however many entries that is")
+    func keySnapshots() throws {
+        let cluster = try MiniCluster {
+            $0.snapshotEntries = 50
+            $0.keyPartitions = 1
+        }
+        cluster.run(milliseconds: 1000)
+        let client = MiniClient(cluster, on: 1)
+        func run(_ line: String) {
+            let command = client.execute(line)
+            cluster.run(milliseconds: 5)
+            MiniClient.deliver(cluster, [client])
+            #expect(!client.reply(command).hasPrefix("-"), "\(line.prefix(20))")
+        }
+        let partition = PartitionID(UInt32(cluster.broker(1).settings.partitions))
+        func firstIndex() throws -> LogIndex {
+            try #require(cluster.broker(1).raftNode(GroupID(partition: partition))).firstIndex
+        }
+        func saves() -> Int {
+            cluster.saves.count { $0.0 == NodeID(1) && $0.1 == GroupID(partition: partition) }
+        }
+        for _ in 0..<200 { run("SET small \(String(repeating: "s", count: 1000))") }
+        #expect(saves() >= 2, "few bytes of keys: entries count")
+        // The log grows by that much, too: once.
+        run("SET large \(String(repeating: "x", count: 400_000))")
+        for _ in 0..<60 { run("INCR counter") }
+        let before = saves()
+        for _ in 0..<300 { run("INCR counter") }
+        #expect(saves() == before, "a few kilobytes of log are no reason to write 400")
+        run("SET large \(String(repeating: "y", count: 400_000))")
+        for _ in 0..<60 { run("INCR counter") }
+        #expect(saves() == before + 1)
+        #expect(try firstIndex() > 1)
+    }
 }

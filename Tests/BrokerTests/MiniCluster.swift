@@ -21,6 +21,8 @@ final class MiniCluster {
     private(set) var events: [(NodeID, BrokerEvent)] = []
     private var levels: [NodeID: UInt16] = [:]
     var controlReplies: [ControlReply] = []
+    /// Snapshots that were saved.
+    private(set) var saves: [(node: NodeID, group: GroupID)] = []
     /// Frames that crossed between nodes, per receiver.
     private(set) var publicationFrames: [NodeID: Int] = [:]
     /// A node whose messages wait, to arrive in one turn of its loop.
@@ -154,6 +156,7 @@ final class MiniCluster {
             }
             broker.onEntriesRead(token: token, taken.first?.index == from ? taken : [])
         case .saveSnapshot(let group, let descriptor, _):
+            saves.append((id, group))
             broker.onSnapshotSaved(group: group, index: descriptor.index, succeeded: true)
         case .installSnapshot(let group, let descriptor, _, let entries):
             logs[id, default: [:]][group] = entries

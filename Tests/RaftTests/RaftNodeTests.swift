@@ -272,6 +272,25 @@ struct RaftNodeTests {
         #expect(candidate.role == .leader)
     }
 
+    @Test("CL-07 a candidate asks for votes at once, but not for a log that is still being written")
+    func asksForDurableLog() {
+        for isWritten in [false, true] {
+            var candidate = node(voters: [1, 2, 3])
+            var ready = Ready()
+            candidate.step(append(after: 0, 0, [Entry(term: 1, index: 1)]))
+            candidate.takeReady(into: &ready)
+            if isWritten { candidate.onAppended(term: 1, index: 1) }
+            candidate.step(RaftMessage(from: one, to: two, term: 1, body: .timeoutNow))
+            candidate.takeReady(into: &ready)
+            #expect(candidate.role == .candidate)
+            func votes(_ messages: [RaftMessage]) -> Int {
+                messages.count { if case .vote = $0.body { true } else { false } }
+            }
+            #expect(votes(ready.messages) == (isWritten ? 2 : 0))
+            #expect(votes(ready.messagesAfterAppend) == (isWritten ? 0 : 2))
+        }
+    }
+
     @Test("the new leader's no-op counts only when it is durable")
     func noopDurable() {
         var leader = node(voters: [2])
