@@ -88,6 +88,8 @@ int vencejo_preallocate(int descriptor, off_t offset, off_t length) {
 
 int vencejo_fdatasync(int descriptor) { return fdatasync(descriptor) == 0 ? 0 : errno; }
 
+void vencejo_start_writing(int descriptor) { (void)sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WRITE); }
+
 uint64_t vencejo_free_bytes(const char *path) {
     struct statvfs space;
     if (statvfs(path, &space) != 0) return UINT64_MAX;

@@ -56,6 +56,8 @@ package protocol Disk: Sendable {
     func read(_ file: DiskFile, into bytes: UnsafeMutableRawBufferPointer, at offset: Int) throws(DiskError) -> Int
     /// fdatasync(2): the file's contents and length are durable on return. After an error nothing about them is known.
     func synchronize(_ file: DiskFile) throws(DiskError)
+    /// A hint that the file's contents are on their way to the disk from now on; nothing is durable by it.
+    func startWriting(_ file: DiskFile)
     func truncate(_ file: DiskFile, to length: Int) throws(DiskError)
     func rename(_ path: String, to target: String) throws(DiskError)
     func remove(_ path: String) throws(DiskError)
@@ -63,4 +65,8 @@ package protocol Disk: Sendable {
     func link(_ path: String, to target: String) throws(DiskError)
     /// fsync(2) of a directory: names made, changed and removed in it are durable on return.
     func synchronizeDirectory(_ path: String) throws(DiskError)
+}
+
+extension Disk {
+    package func startWriting(_ file: DiskFile) {}
 }

@@ -23,6 +23,8 @@ package struct LogSettings: Sendable {
     package var spareFiles = 1
     /// Bytes of entries that one `flushStep` moves.
     package var flushStepBytes = 8 << 20
+    /// Segments that one `flushStep` makes, all open at once.
+    package var flushStepFiles = 64
     /// Adjacent segments of like size that are merged into one.
     package var mergeFanIn = 8
     /// Bytes of the largest merged segment, and so of the work of one merge. Below it, a merged segment is at most an

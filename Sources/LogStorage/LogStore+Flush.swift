@@ -31,12 +31,7 @@ extension LogStore {
         }
         switch step {
         case .none: return []
-        case .flush(let parts):
-            var flushed: [FlushedGroup] = []
-            for part in parts {
-                if let upTo = try write(part) { flushed.append(FlushedGroup(group: part.group, upTo: upTo)) }
-            }
-            return flushed
+        case .flush(let parts): return try write(parts)
         case .retire(let file): try retire(file)
         case .merge(let run): try merge(run)
         }
@@ -45,24 +40,32 @@ extension LogStore {
 
     // MARK: - Flush
 
-    private func write(_ part: FlushPart) throws(StorageError) -> LogIndex? {
-        var builder = SegmentBuilder(
-            group: part.group,
-            incarnation: part.incarnation,
-            sequence: part.sequence,
-            first: part.entries[0].index,
-            previousTerm: part.previousTerm
-        )
-        for entry in part.entries { builder.append(entry) }
-        let segment = try write(&builder, group: part.group, incarnation: part.incarnation)
-        let (upTo, removable) = shared.withLock { state -> (LogIndex?, [String]) in
-            guard state.groups[part.slot].incarnation == part.incarnation else { return (nil, []) }
-            state.groups[part.slot].adopt(segment)
-            state.mayMerge = true
-            return (state.groups[part.slot].flushedUpTo, state.takeObsolete(part.slot))
+    private func write(_ parts: [FlushPart]) throws(StorageError) -> [FlushedGroup] {
+        var made: [(segment: Segment, file: WholeFile)] = []
+        for part in parts {
+            var builder = SegmentBuilder(
+                group: part.group,
+                incarnation: part.incarnation,
+                sequence: part.sequence,
+                first: part.entries[0].index,
+                previousTerm: part.previousTerm
+            )
+            for entry in part.entries { builder.append(entry) }
+            made.append(try finish(&builder, group: part.group, incarnation: part.incarnation))
         }
-        removeFiles(removable, in: directory.group(part.group, part.incarnation))
-        return upTo
+        try write(made)
+        var flushed: [FlushedGroup] = []
+        for (part, (segment, _)) in zip(parts, made) {
+            let (upTo, removable) = shared.withLock { state -> (LogIndex?, [String]) in
+                guard state.groups[part.slot].incarnation == part.incarnation else { return (nil, []) }
+                state.groups[part.slot].adopt(segment)
+                state.mayMerge = true
+                return (state.groups[part.slot].flushedUpTo, state.takeObsolete(part.slot))
+            }
+            removeFiles(removable, in: directory.group(part.group, part.incarnation))
+            if let upTo { flushed.append(FlushedGroup(group: part.group, upTo: upTo)) }
+        }
+        return flushed
     }
 
     /// Writes a segment file durably.
@@ -71,24 +74,37 @@ extension LogStore {
         group: GroupID,
         incarnation: UInt64
     ) throws(StorageError) -> Segment {
+        let made = try finish(&builder, group: group, incarnation: incarnation)
+        try write([made])
+        return made.segment
+    }
+
+    private func write(_ made: [(segment: Segment, file: WholeFile)]) throws(StorageError) {
+        try maintain { () throws(DiskError) in try disk.replace(made.map(\.file)) }
+        shared.withLock { state in
+            for (segment, file) in made {
+                state.statistics.segmentsWritten += 1
+                state.statistics.segmentPlainBytes += UInt64(segment.footer.plainBytes)
+                state.statistics.segmentStoredBytes += UInt64(file.bytes.count)
+            }
+        }
+    }
+
+    private func finish(
+        _ builder: inout SegmentBuilder,
+        group: GroupID,
+        incarnation: UInt64
+    ) throws(StorageError) -> (segment: Segment, file: WholeFile) {
         let (bytes, header, footer) = builder.finish()
         let name = DataDirectory.segmentName(header.sequence, header.first, header.last)
         let folder = try groupDirectory(group, incarnation)
-        try maintain { () throws(DiskError) in
-            try disk.replace("\(folder)/\(name)", in: folder, with: bytes)
-        }
-        shared.withLock { state in
-            state.statistics.segmentsWritten += 1
-            state.statistics.segmentPlainBytes += UInt64(footer.plainBytes)
-            state.statistics.segmentStoredBytes += UInt64(bytes.count)
-        }
         let last = footer.blocks.count - 1
         let footerOffset =
             footer.blocks[last].offset
             + bytes.withBytes { raw in
                 (try? SegmentBlock.decode(raw, at: footer.blocks[last].offset, of: header))?.totalLength ?? 0
             }
-        return Segment(
+        let segment = Segment(
             name: name,
             header: header,
             footer: footer,
@@ -96,6 +112,7 @@ extension LogStore {
             fileBytes: bytes.count,
             end: header.last
         )
+        return (segment, WholeFile(path: "\(folder)/\(name)", directory: folder, bytes: bytes))
     }
 
     /// Frees a write-ahead file all of whose entries are in segments. The directory is synced each time: if an older
@@ -247,7 +264,7 @@ extension LogState {
 
     mutating func nextStep(_ settings: LogSettings) -> FlushWork {
         if let file = sealed.first {
-            let parts = takeUnflushed(file, budget: settings.flushStepBytes)
+            let parts = takeUnflushed(file, settings)
             if !parts.isEmpty { return .flush(parts) }
             // The state at the start of the active file stands in for what the oldest one said about votes and terms.
             if active != nil, replacementsAreDurable { return .retire(file) }
@@ -258,10 +275,11 @@ extension LogState {
         return .none
     }
 
-    private mutating func takeUnflushed(_ file: SealedFile, budget: Int) -> [FlushPart] {
+    private mutating func takeUnflushed(_ file: SealedFile, _ settings: LogSettings) -> [FlushPart] {
         var parts: [FlushPart] = []
-        var left = budget
-        for slot in file.lastIndices.indices where file.lastIndices[slot] > groups[slot].flushedUpTo && left > 0 {
+        var left = settings.flushStepBytes
+        for slot in file.lastIndices.indices where file.lastIndices[slot] > groups[slot].flushedUpTo {
+            guard left > 0, parts.count < settings.flushStepFiles else { break }
             let log = groups[slot]
             let available = Int(min(file.lastIndices[slot], log.last) - log.flushedUpTo)
             var count = 0

@@ -100,6 +100,8 @@ package final class PosixDisk: Disk {
         guard code == 0 else { throw DiskError(.synchronize, file.path, code) }
     }
 
+    package func startWriting(_ file: DiskFile) { vencejo_start_writing(file.descriptor) }
+
     package func truncate(_ file: DiskFile, to length: Int) throws(DiskError) {
         guard ftruncate(file.descriptor, off_t(length)) == 0 else { throw DiskError(.truncate, file.path, errno) }
     }

@@ -450,6 +450,8 @@ struct Recoverer<D: Disk> {
         } else if log.first > snapshotIndex + 1 {
             missing(slot, (snapshotIndex + 1)...(log.first - 1))
         }
+        // What a lost snapshot held is needed again.
+        state.groups[slot].floor = min(log.floor, snapshotIndex + 1)
         state.replacedLSN = 0
     }
 
@@ -472,7 +474,8 @@ struct Recoverer<D: Disk> {
             hardState: log.hardState,
             snapshot: snapshot?.descriptor,
             snapshotState: snapshot?.state ?? [],
-            firstIndex: log.first,
+            // Segments below the floor may have outlived the crash: they go with the next drop, whatever it names.
+            firstIndex: max(log.first, log.floor),
             lastIndex: log.last,
             termStarts: log.termStarts,
             entries: entries,

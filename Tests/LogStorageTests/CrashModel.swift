@@ -119,7 +119,7 @@ struct Workload {
             model.synced()
         case 70..<84: if store.needsFlush { _ = try store.flushStep() }
         case 84..<90: try snapshot(store, publish)
-        case 90..<94: try drop(store)
+        case 90..<94: try drop(store, publish)
         case 94..<97: try install(store, publish)
         case 97..<98: try discard(store, publish)
         default: try store.noteDurable()
@@ -183,10 +183,11 @@ struct Workload {
         model.snapshots[group] = index
     }
 
-    private mutating func drop(_ store: Store) throws {
+    private mutating func drop(_ store: Store, _ publish: (CrashModel) -> Void) throws {
         let group = anyGroup()
         guard let snapshot = model.snapshots[group], snapshot > 1 else { return }
         for version in model.versions.indices { model.versions[version][group]?.mayStartAt = snapshot + 1 }
+        publish(model)
         try store.dropLog(group: group, below: 1 + random.below(snapshot))
     }
 

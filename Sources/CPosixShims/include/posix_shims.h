@@ -20,6 +20,9 @@ int vencejo_preallocate(int descriptor, off_t offset, off_t length);
 // fdatasync(2): 0 or an errno value.
 int vencejo_fdatasync(int descriptor);
 
+// Begins to write a file's dirty pages and does not wait (sync_file_range(2), SYNC_FILE_RANGE_WRITE). A hint.
+void vencejo_start_writing(int descriptor);
+
 // Bytes that an unprivileged process may still write on the file system of `path`; UINT64_MAX when it cannot be told.
 uint64_t vencejo_free_bytes(const char *path);
 
