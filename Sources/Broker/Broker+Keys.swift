@@ -281,6 +281,7 @@ extension Broker {
 
     private func prefetch(_ rows: ArraySlice<Replica.PendingKeyRead>, _ replica: Replica, _ probes: inout KeyProbes) {
         replica.withKeys { keys in
+            guard keys.isWorthProbing else { return }
             for place in rows.indices { rows[place].unit.withUnsafeBytes { keys.note($0, in: &probes) } }
             keys.prefetch(&probes)
         }

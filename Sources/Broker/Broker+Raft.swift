@@ -105,7 +105,6 @@ extension Broker {
                     entries: replica.ready.entries
                 )
             )
-            for entry in replica.ready.entries { replica.bytesSinceSnapshot += entry.data.count }
             parts.append(
                 PendingAppend.Part(
                     replica: replica,
@@ -214,6 +213,8 @@ extension Broker {
         keyEffects.removeAll(keepingCapacity: true)
         var sawOwnTerm = false
         for entry in replica.ready.committed {
+            // Here and not at the append, so that a restart, which applies them again, counts them again.
+            replica.bytesSinceSnapshot += entry.data.count
             if entry.term == replica.raft.term { sawOwnTerm = true }
             switch entry.kind {
             case .noop:
@@ -289,6 +290,7 @@ extension Broker {
         }
         replica.lastSnapshotIndex = descriptor.index
         replica.bytesSinceSnapshot = 0
+        replica.savedKeyBytes = replica.keys?.keyspace.keyBytes ?? 0
         replica.isFaulty = false
         counters.snapshotsInstalled += 1
         outbox.events.append(.snapshotInstalled(replica.group, index: descriptor.index))
@@ -357,9 +359,14 @@ extension Broker {
             behind >= settings.snapshotEntries
                 || (replica.bytesSinceSnapshot >= settings.snapshotBytes && behind > 0)
         else { return }
-        // A snapshot of keys writes them all, so it waits until the log has grown by as much as they take: else a large
-        // keyspace would be written every few seconds (Raft thesis, 5.1.3; Redis's auto-aof-rewrite-percentage 100).
-        if let keys = replica.keys, replica.bytesSinceSnapshot < keys.keyspace.keyBytes { return }
+        // A snapshot of keys writes them all, so it waits until the log has grown by as much as they took at the last
+        // one: else a large keyspace would be written every few seconds (Raft thesis, 5.1.3; Redis's
+        // auto-aof-rewrite-percentage 100).
+        if let bytes = replica.keys?.keyspace.keyBytes,
+            replica.bytesSinceSnapshot < min(bytes, replica.savedKeyBytes)
+        {
+            return
+        }
         saveSnapshot(replica)
     }
 
@@ -369,7 +376,9 @@ extension Broker {
             let term = replica.raft.term(at: applied)
         else { return }
         replica.isSavingSnapshot = true
+        replica.bytesBeingSaved = replica.bytesSinceSnapshot
         replica.bytesSinceSnapshot = 0
+        replica.savedKeyBytes = replica.keys?.keyspace.keyBytes ?? 0
         outbox.storage.append(
             .saveSnapshot(
                 group: replica.group,
@@ -386,7 +395,12 @@ extension Broker {
     package func onSnapshotSaved(group: GroupID, index: LogIndex, succeeded: Bool) {
         guard let replica = replica(group) else { return }
         replica.isSavingSnapshot = false
-        guard succeeded, index > replica.lastSnapshotIndex else { return }
+        guard succeeded else {
+            // Tried again when half as much has come: soon, and not all the time.
+            replica.bytesSinceSnapshot += replica.bytesBeingSaved / 2
+            return
+        }
+        guard index > replica.lastSnapshotIndex else { return }
         replica.lastSnapshotIndex = index
         // What a retained message, the snapshot's tail or a transfer under way still needs stays.
         var below = min(replica.state?.logFloor ?? .max, index + 1)

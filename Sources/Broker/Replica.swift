@@ -63,7 +63,11 @@ final class Replica {
 
     var lastSnapshotIndex: LogIndex
     var isSavingSnapshot = false
+    /// Of entries that were applied since the last snapshot, and of those before the one that is being saved.
     var bytesSinceSnapshot = 0
+    var bytesBeingSaved = 0
+    /// What the keys took when they were last saved.
+    var savedKeyBytes: Int
     /// When leadership may be offered to the preferred owner again; offers that it could not take come ever more
     /// seldom.
     var nextReturn = Instant.zero
@@ -165,6 +169,7 @@ final class Replica {
         self.state = state
         self.keys = keys
         self.lastSnapshotIndex = snapshotIndex
+        savedKeyBytes = keys?.keyspace.keyBytes ?? 0
         self.isFaulty = isFaulty
     }
 

@@ -110,7 +110,8 @@ extension ClusterConfiguration.Log {
             "snapshot_every_entries",
             \.snapshotEveryEntries,
             16...100_000_000,
-            "Applied entries between two snapshots of a partition: less replay at start against more writing."
+            "Applied entries between two snapshots of a partition: less replay at start against more writing. "
+                + "Keys also wait until the log has grown by as much as they take."
         ),
         .size(
             "tail_ring_bytes",

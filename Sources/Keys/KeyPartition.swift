@@ -136,6 +136,7 @@ package struct KeyPartition: Sendable {
 
     /// Fetches what the next units will look up; returns where it ended.
     private func prefetch(from place: ByteReader, _ probes: inout KeyProbes) -> Int {
+        guard isWorthProbing else { return .max }
         var reader = place
         do throws(DecodeError) {
             while !reader.isAtEnd, !probes.isFull, try reader.readByte() == KeyBatchWriter.Tag.unit.rawValue {

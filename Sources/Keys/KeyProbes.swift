@@ -30,6 +30,11 @@ package struct KeyProbes {
 }
 
 extension KeyPartition {
+    /// There is a table so large that look-ups wait for memory.
+    package var isWorthProbing: Bool {
+        keyspace.databases.contains { $0.objects.count >= KeyProbes.smallTable }
+    }
+
     /// Notes the first key of each command of a unit. What cannot be read is left to who runs it.
     package func note(_ unit: UnsafeRawBufferPointer, in probes: inout KeyProbes) {
         guard unit.first == KeyUnit.Kind.commands.rawValue else { return }

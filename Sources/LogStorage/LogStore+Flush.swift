@@ -299,6 +299,8 @@ extension LogState {
                     entries: Array(log.memory[0..<count])
                 )
             )
+            // Never used again, even if this step fails with its file renamed.
+            groups[slot].nextSequence += 1
         }
         return parts
     }

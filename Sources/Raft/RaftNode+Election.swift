@@ -65,9 +65,10 @@ extension RaftNode {
         tally(id, isGranted: true)
     }
 
-    /// Votes for itself, and asks the others while that vote is being written: it counts once it is durable, and without
-    /// it nobody leads (see `tally`). What the request says of the log has to be durable before: a grant may come when
-    /// this node has crashed, lost what was not, and campaigns in the same term again.
+    /// Votes for itself, and asks the others while that vote is being written: it counts once it is durable, and
+    /// without it nobody leads (see `tally`). What the request says of the log has to be durable before: a grant may
+    /// come when this node has crashed, lost what was not, and campaigns in the same term again. (Durable as the shell
+    /// means it: a group whose appends are not synced may lose them, and then is faulty, which does not campaign.)
     private mutating func startElection(isTransfer: Bool) {
         reset(term: term + 1)
         role = .candidate

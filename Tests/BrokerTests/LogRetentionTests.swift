@@ -92,4 +92,25 @@ struct LogRetentionTests {
         #expect(saves() == before + 1)
         #expect(try firstIndex() > 1)
     }
+
+    @Test("PS-04 keys that only become more are saved, too: each time as much has come as there was at the last time")
+    func growingKeys() throws {
+        let cluster = try MiniCluster(nodes: 1, partitions: 4) {
+            $0.snapshotEntries = 20
+            $0.keyPartitions = 1
+        }
+        cluster.run(milliseconds: 1000)
+        let client = MiniClient(cluster, on: 1)
+        let group = GroupID(partition: PartitionID(UInt32(cluster.broker(1).settings.partitions)))
+        var saves: [Int] = []
+        for number in 0..<800 {
+            let command = client.execute("SET key:\(number) \(number)")
+            cluster.run(milliseconds: 5)
+            MiniClient.deliver(cluster, [client])
+            #expect(client.reply(command) == "+OK\r\n")
+            if saves.count < cluster.saves.count(where: { $0.group == group }) { saves.append(number) }
+        }
+        #expect((3...8).contains(saves.count), "\(saves)")
+        for (early, late) in zip(saves.dropFirst(), saves.dropFirst(2)) { #expect(late >= early * 3 / 2) }
+    }
 }
