@@ -118,6 +118,19 @@ extension Broker {
             switch result {
             case .success(let reply):
                 var start = start
+                if start.offset >= reply.head.next, !start.isConfirmed {
+                    // The answer may be that of an owner who has not heard of the next one: it stood still.
+                    start.isConfirmed = true
+                    hubFetch(
+                        room,
+                        from: start.offset + 1,
+                        limit: UInt32(settings.historyLimit),
+                        linearizable: true,
+                        consumer: [],
+                        .subscribe(request, room, serial: serial, options, start: start)
+                    )
+                    return
+                }
                 if start.offset >= reply.head.next {
                     // A position from the future of this history: it cannot be continued.
                     start.gap = Gap(from: reply.head.next, to: start.offset, reason: .epoch)

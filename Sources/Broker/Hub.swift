@@ -130,6 +130,8 @@ package struct Hub {
         var offset: UInt64
         var wasRecovering: Bool
         var hasCursor = false
+        /// A majority is asked whether who answers still owns the room.
+        var isConfirmed = false
         var gap: Gap?
     }
 
@@ -413,6 +415,7 @@ extension Broker {
         }
         if start.offset > head, start.wasRecovering, cursor == nil {
             // Ahead of what this node has seen: ask the owner before anything is promised.
+            start.isConfirmed = true
             hubFetch(
                 room,
                 from: start.offset + 1,

@@ -486,4 +486,41 @@ import Testing
         MiniClient.deliver(cluster, [client])
         guard case .success = client.published[kept] else { Issue.record("not healed"); return }
     }
+
+    @Test("RC-08 CL-07 an owner of the past that goes on cannot end a history that went on without it")
+    func staleOwner() throws {
+        let cluster = try MiniCluster()
+        cluster.run(milliseconds: 3000)
+        let room = "lobby:stale"
+        let former = try #require(cluster.owner(of: room))
+        let publishers = (1...3).map { MiniClient(cluster, on: $0) }
+        func publish(_ number: Int) {
+            for text in 1...5 { publishers[number - 1].publish(room, "\(text)") }
+            cluster.run(milliseconds: 300)
+        }
+        publish(former)
+        cluster.pause(former)
+        cluster.run(milliseconds: 4000)
+        let owner = try #require(cluster.owner(of: room))
+        let left = 6 - former - owner
+        publish(left)
+        let reader = MiniClient(cluster, on: left)
+        reader.subscribe(room)
+        cluster.run(milliseconds: 300)
+        MiniClient.deliver(cluster, [reader])
+        let first = try #require(try reader.subscribed[room]?.get())
+        try #require(first.offset == 10)
+        cluster.kill(owner)
+        cluster.resume(former)
+        var options = SubscribeOptions()
+        options.recover = Position(epoch: first.epoch, offset: 9)
+        let again = MiniClient(cluster, on: left)
+        again.subscribe(room, options)
+        cluster.settle()
+        cluster.run(milliseconds: 4000)
+        MiniClient.deliver(cluster, [again])
+        let second = try #require(try again.subscribed[room]?.get())
+        #expect(second.gap == nil && second.recovered)
+        #expect(second.publications.map(\.offset) == [10] || again.received[room]?.map(\.offset) == [10])
+    }
 }

@@ -187,6 +187,24 @@ final class MiniCluster {
         for id in ids where id != dead { brokers[id]?.onPeerDown(dead) }
     }
 
+    private var paused: [NodeID: Broker] = [:]
+
+    /// A node stands still: the others miss it, and it does not know.
+    func pause(_ number: Int) {
+        paused[NodeID(UInt64(number))] = brokers[NodeID(UInt64(number))]
+        kill(number)
+    }
+
+    /// It goes on where it was, before it has heard anything.
+    func resume(_ number: Int) {
+        let id = NodeID(UInt64(number))
+        brokers[id] = paused.removeValue(forKey: id)
+        for other in ids where other != id && brokers[other] != nil {
+            brokers[other]?.onPeerUp(id)
+            brokers[id]?.onPeerUp(other)
+        }
+    }
+
     /// Ends a node, and begins its next life from what is left on its disk. Returns what was held for it.
     @discardableResult
     func restart(

@@ -75,9 +75,15 @@ import Testing
             settings.backplane.retryCeiling = .seconds(30)
             settings.backplane.retryBase = .milliseconds(100)
         } _: { scene in
-            #expect(try await eventually { try await scene.status.isFallback })
-            let status = try await scene.status
-            #expect(status.attempts == 4 && status.breaker == .open && status.breakerOpenings == 1)
+            var status = try await scene.status
+            let isFallback = try await eventually {
+                #expect(status.attempts <= 4, "no fallback yet")
+                status = try await scene.status
+                return status.isFallback
+            }
+            #expect(isFallback && status.attempts >= 4 && status.breakerOpenings >= 1)
+            // Who looks late, on a busy machine, finds the breaker half-open and the fifth attempt under way.
+            if status.attempts == 4 { #expect(status.breaker == .open && status.breakerOpenings == 1) }
             #expect(status.reason.contains("NOAUTH"))
             let refused = await scene.request([RESPCommand("PING")])
             guard case .failure(.unavailable) = refused else { return #expect(Bool(false), "\(refused)") }
